@@ -1,0 +1,5 @@
+"""`python -m blipq` is `blipq`."""
+
+from blipq.producer.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Drawn scenes and the small checkpoint that learned to caption them."""

@@ -1,0 +1,1 @@
+"""The ledger: tables, views, and every statement that changes a unit's state."""

@@ -1,0 +1,1 @@
+"""What makes work or shows results; never imports torch."""

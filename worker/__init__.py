@@ -1,0 +1,1 @@
+"""The Celery workers: what runs when a unit is due."""

@@ -1,0 +1,1 @@
+"""Pure machine learning: plain values in and out; no queue, no SQL, no settings."""
