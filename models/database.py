@@ -1,0 +1,159 @@
+"""Connections to the ledger: SQLite (WAL) on a laptop, PostgreSQL past one machine."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
+
+from blipq.settings import Settings, redact
+
+BUSY_SECONDS = 10  # a third of the lease: a writer that waits longer would lose its units anyway
+CONNECT_SECONDS = 5
+
+
+class LedgerError(Exception):
+    """The database cannot be used; the message is one line: what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The SQL database and the two ways to use it: short writing transactions and reads that never wait for them."""
+
+    url: str
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The file, where the ledger is SQLite."""
+        scheme, _, path = self.url.partition(":///")
+        return Path(path) if scheme.startswith("sqlite") else None
+
+    @cached_property
+    def writer(self) -> Engine:
+        """Engine for transactions that write: on SQLite each begins with BEGIN IMMEDIATE."""
+        if self.sqlite_path is None:
+            return _postgresql(self.url)
+        engine = create_engine(self.url)
+        event.listen(engine, "connect", _on_sqlite_connect)
+        event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+        return engine
+
+    @cached_property
+    def reader(self) -> Engine:
+        """Engine for reads. On SQLite it cannot write, and does not wait behind a writer."""
+        if self.sqlite_path is None:
+            return _postgresql(self.url, read_only=True)
+        engine = create_engine(f"sqlite:///file:{_quoted(self.sqlite_path)}?mode=ro&uri=true")
+        event.listen(engine, "connect", _on_sqlite_read)
+        event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
+        return engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One writing transaction: committed at the end, rolled back on an error."""
+        with explained(self.url), self.writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One reading transaction: a consistent picture of the ledger."""
+        with explained(self.url), self.reader.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection; the next use opens new ones."""
+        for name in ("writer", "reader"):
+            engine = self.__dict__.get(name)
+            if engine is not None:
+                engine.dispose()
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger that the settings name; connects at first use.
+
+    Raises LedgerError where PostgreSQL is named and its driver is not installed.
+    """
+    ledger = Ledger(settings.ledger_url)
+    if ledger.sqlite_path is not None:
+        _make_private(ledger.sqlite_path)
+    else:
+        try:
+            ledger.writer  # noqa: B018 (builds the engine: a missing driver shows here)
+        except (ModuleNotFoundError, NoSuchModuleError):
+            raise LedgerError("PostgreSQL needs its driver: pip install 'blipq[postgres]'") from None
+    return ledger
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn what a driver says when the database cannot be used into one LedgerError."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.OperationalError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise LedgerError(f"{reason} ({redact(url)})") from error
+
+
+def _reason(error: Exception) -> str | None:
+    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    low = said.lower()
+    if "disk is full" in low or "no space left" in low or "disk i/o error" in low:
+        return "the disk of the database is full or failing: make room; work goes on by itself"
+    if "unable to open database" in low:
+        return "the database file cannot be opened: check BLIPQ_HOME or BLIPQ_DATABASE_URL, and the folder's rights"
+    if "readonly" in low or "read-only transaction" in low:
+        return None
+    if "locked" in low:
+        return f"the database was locked by another program for {BUSY_SECONDS} s: close it, or try again"
+    if "not a database" in low or "malformed" in low:
+        return "the database file is damaged: restore a copy, or move it away to begin anew"
+    if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
+        return f"the database cannot be reached: {said.splitlines()[0][:200] if said else 'connection lost'}"
+    return None
+
+
+def _postgresql(url: str, *, read_only: bool = False) -> Engine:
+    options = "-c default_transaction_read_only=on" if read_only else "-c lock_timeout=10000"
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=4,
+        connect_args={"connect_timeout": CONNECT_SECONDS, "options": options, "application_name": "blipq"},
+    )
+
+
+def _on_sqlite_connect(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event says BEGIN IMMEDIATE instead
+    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_sqlite_read(connection: Any, record: object) -> None:
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
+
+def _quoted(path: Path) -> str:
+    return quote(str(path))
+
+
+def _make_private(path: Path) -> None:
+    """Make the home folder 0700 and the database 0600 before SQLite would make them wider."""
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.close(descriptor)
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror}: set BLIPQ_HOME to a folder that you may write") from None
