@@ -214,6 +214,7 @@ job = Table(
     Column("parameters", Text, nullable=False),  # JSON: what is no part of the recipe too
     Column("priority", Integer, nullable=False),
     Column("served", Double, nullable=False, default=0),  # items handed out: equals take turns by it
+    Column("run_after", Double, nullable=False, default=0),  # until then it waits, for the reason in `note`
     Column("deadline", Double),
     Column("total", Integer, nullable=False, default=0),  # pictures found
     Column("skipped", Integer, nullable=False, default=0),  # of these, captioned before

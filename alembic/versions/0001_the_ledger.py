@@ -3,7 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -171,6 +170,7 @@ def upgrade() -> None:
         sa.Column("parameters", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("served", sa.Double(), nullable=False),
+        sa.Column("run_after", sa.Double(), nullable=False),
         sa.Column("deadline", sa.Double(), nullable=True),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("skipped", sa.Integer(), nullable=False),

@@ -1,0 +1,129 @@
+"""What a person does to jobs and queues: cancel, retry, pause, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from blipq.models.lease import UNIT_ITEMS, settle
+from blipq.models.schema import db_now, failure, item, job, queue, run, unit
+
+QUEUES = ("caption", "train")
+ENDED = ("done", "failed", "cancelled")
+
+
+class NoSuchJob(LookupError):
+    """A number that no job has."""
+
+
+def cancel(connection: Connection, job_id: int) -> int:
+    """Take back what a job has left to do. Running units lose their fence, so that nothing more is written of them;
+    what is left stays queued in a job that is over, where nobody claims it and `retry --all` finds it.
+
+    Returns the number of pictures that will not be captioned. Raises NoSuchJob.
+    """
+    state = _state(connection, job_id)
+    if state in ENDED:
+        return 0
+    running = (
+        select(unit.c.id)
+        .where(unit.c.job_id == job_id, unit.c.state == "running")
+        .order_by(unit.c.id)
+        .with_for_update()
+    )
+    connection.execute(
+        update(unit)
+        .where(unit.c.id.in_(running))
+        .values(state="queued", worker_id=None, fence=unit.c.fence + 1, lease_until=None)
+    )
+    left = _left(connection, job_id)
+    connection.execute(update(job).where(job.c.id == job_id).values(state="cancelled", ended_at=db_now(), note=None))
+    return left
+
+
+def cancel_overdue(connection: Connection) -> list[int]:
+    """Cancel the jobs whose callers no longer wait."""
+    overdue = select(job.c.id).where(job.c.deadline < db_now(), job.c.state.in_(("scanning", "queued", "running")))
+    ids = list(connection.scalars(overdue))
+    for job_id in ids:
+        cancel(connection, job_id)
+    return ids
+
+
+def retry(connection: Connection, job_id: int, *, everything: bool = False) -> int:
+    """Queue a job's failed pictures again; with `everything` also those that were cancelled before their turn.
+
+    A training job is queued as it stands: it goes on from its newest checkpoint. Returns how many pictures (or 1).
+    Raises NoSuchJob.
+    """
+    state = _state(connection, job_id)
+    if connection.scalar(select(exists().where(run.c.job_id == job_id))):
+        return _retry_run(connection, job_id, state)
+    rows = connection.execute(
+        select(item.c.id, item.c.unit_id).where(item.c.job_id == job_id, item.c.state == "failed").order_by(item.c.id)
+    ).all()
+    left = _left(connection, job_id) if everything or state == "failed" else 0
+    for start in range(0, len(rows), UNIT_ITEMS):
+        part = [row.id for row in rows[start : start + UNIT_ITEMS]]
+        made = connection.execute(
+            insert(unit).values(job_id=job_id, queue="caption", state="queued", items=len(part)).returning(unit.c.id)
+        ).scalar_one()
+        connection.execute(update(item).where(item.c.id.in_(part)).values(unit_id=made, state="queued"))
+    _take_out(connection, rows)
+    connection.execute(failure.delete().where(failure.c.job_id == job_id))
+    if rows or left:
+        again = {"state": "queued", "ended_at": None, "note": None, "deadline": None, "run_after": 0}
+        connection.execute(update(job).where(job.c.id == job_id).values(**again))
+    settle(connection, job_id)
+    return len(rows) + left
+
+
+def set_paused(connection: Connection, queue_name: str, paused: bool) -> None:
+    """Stop or go on handing out units of a queue; what is running ends its batch and is handed back."""
+    insert_queue = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(queue)
+    values = {"paused": paused, "changed_at": db_now()}
+    connection.execute(
+        insert_queue.values(name=queue_name, **values).on_conflict_do_update(index_elements=["name"], set_=values)
+    )
+
+
+def is_paused(connection: Connection, queue_name: str) -> bool:
+    """Whether a queue hands out nothing."""
+    return bool(connection.scalar(select(queue.c.paused).where(queue.c.name == queue_name)))
+
+
+def _state(connection: Connection, job_id: int) -> str:
+    state = connection.scalar(select(job.c.state).where(job.c.id == job_id))
+    if state is None:
+        raise NoSuchJob(f"no job {job_id}: `blipq status` lists them")
+    return str(state)
+
+
+def _left(connection: Connection, job_id: int) -> int:
+    """Pictures of units that nobody has ended."""
+    open_units = unit.c.state.in_(("queued", "running"))
+    left = select(func.sum(unit.c.items - unit.c.done - unit.c.failed)).where(unit.c.job_id == job_id, open_units)
+    return int(connection.scalar(left) or 0)
+
+
+def _take_out(connection: Connection, rows: Sequence[Row[Any]]) -> None:
+    """Units that gave items away count what is left in them: the job's sums stay true."""
+    for unit_id in sorted({row.unit_id for row in rows}):
+        left = select(func.count()).where(item.c.unit_id == unit_id).scalar_subquery()
+        bad = select(func.count()).where(item.c.unit_id == unit_id, item.c.state == "failed").scalar_subquery()
+        connection.execute(update(unit).where(unit.c.id == unit_id).values(items=left, failed=bad))
+
+
+def _retry_run(connection: Connection, job_id: int, state: str) -> int:
+    if state not in ("failed", "cancelled"):
+        return 0
+    connection.execute(
+        update(unit)
+        .where(unit.c.job_id == job_id)
+        .values(state="queued", crashes=0, failed=0, run_after=0, rung_at=0, worker_id=None, fence=unit.c.fence + 1)
+    )
+    connection.execute(update(job).where(job.c.id == job_id).values(state="queued", ended_at=None, note=None))
+    return 1

@@ -1,0 +1,246 @@
+"""Leases on units: who works on what, for how long, and what its fence is. Every statement that changes a unit's state.
+
+A unit is claimed for some seconds under a fence, a number that grows with each claim. Whoever writes a result renews
+the lease under its fence in the same transaction: no row means that the unit was lost or cancelled, and nothing of it
+is written. A unit whose worker died is due again at once (the supervisor says so) or when its lease ran out (`sweep`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select, tuple_, update
+
+from blipq.models.schema import db_now, item, job, queue, unit
+
+OPEN = ("queued", "running")
+UNIT_ITEMS = 64  # pictures a unit at the most: what a lease, a fence and a progress counter cover
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A claimed unit. `fence` proves it; `crashes` above 0 makes it a suspect, which runs alone."""
+
+    unit_id: int
+    job_id: int
+    fence: int
+    crashes: int
+
+
+@dataclass(frozen=True)
+class DueJob:
+    """A job with a unit that may be claimed now."""
+
+    job_id: int
+    priority: int
+    model: str
+    recipe_id: int | None
+
+
+def due(connection: Connection, queue_name: str) -> list[DueJob]:
+    """Jobs with due units, whose turn comes first: by priority, then by who was served least."""
+    waiting = exists().where(unit.c.job_id == job.c.id, unit.c.state == "queued", unit.c.run_after <= db_now())
+    paused = exists().where(queue.c.name == queue_name, queue.c.paused)
+    rows = connection.execute(
+        select(job.c.id, job.c.priority, job.c.model, job.c.recipe_id)
+        .where(
+            job.c.kind == queue_name,
+            job.c.state.in_(("scanning", *OPEN)),
+            job.c.run_after <= db_now(),
+            waiting,
+            ~paused,
+        )
+        .order_by(job.c.priority.desc(), job.c.served, job.c.id)
+        .limit(100)
+    )
+    return [DueJob(*row) for row in rows]
+
+
+def claim(
+    connection: Connection, worker_id: int, job_id: int, seconds: float, units: int, *, alone: bool
+) -> list[Lease]:
+    """Lease up to `units` due units of a job.
+
+    A suspect is claimed by itself, and only by a worker that holds nothing else (`alone`): its next crash is then its
+    own and nobody else's.
+    """
+    due_units = (
+        select(unit.c.id, unit.c.crashes, unit.c.items)
+        .where(unit.c.job_id == job_id, unit.c.state == "queued", unit.c.run_after <= db_now())
+        .order_by(unit.c.id)
+        .limit(units)
+        .with_for_update(skip_locked=True)
+    )
+    found = connection.execute(due_units).all()
+    sound = [row for row in found if not row.crashes]
+    taken = sound or (found[:1] if alone else [])
+    if not taken:
+        return []
+    rows = connection.execute(
+        update(unit)
+        .where(unit.c.id.in_([row.id for row in taken]), unit.c.state == "queued")
+        .values(state="running", worker_id=worker_id, fence=unit.c.fence + 1, lease_until=db_now() + seconds)
+        .returning(unit.c.id, unit.c.job_id, unit.c.fence, unit.c.crashes)
+    ).all()
+    pictures = sum(row.items for row in taken)
+    connection.execute(
+        update(job)
+        .where(job.c.id == job_id)
+        .values(
+            served=job.c.served + pictures,
+            started_at=func.coalesce(job.c.started_at, db_now()),
+            state=case((job.c.state == "queued", "running"), else_=job.c.state),
+            note=None,
+        )
+    )
+    return sorted((Lease(*row) for row in rows), key=lambda lease: lease.unit_id)
+
+
+def renew(connection: Connection, leases: Collection[Lease], seconds: float) -> set[int]:
+    """Extend leases; the unit ids that are still ours. Those missing were lost or cancelled: write nothing of them."""
+    if not leases:
+        return set()
+    # Locked in the order of their ids, as everybody does, so that two writers on PostgreSQL cannot deadlock.
+    held = select(unit.c.id).where(_held(leases)).order_by(unit.c.id).with_for_update()
+    rows = connection.execute(
+        update(unit).where(unit.c.id.in_(held)).values(lease_until=db_now() + seconds).returning(unit.c.id)
+    )
+    return {row.id for row in rows}
+
+
+def hand_back(connection: Connection, leases: Collection[Lease], after: float = 0) -> None:
+    """Give units back unharmed: what is done stays done, the rest is due again after `after` seconds."""
+    if leases:
+        connection.execute(
+            update(unit)
+            .where(_held(leases))
+            .values(state="queued", worker_id=None, lease_until=None, rung_at=0, run_after=db_now() + after)
+        )
+
+
+def count(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None:
+    """Add (done, failed) to units' counters; ends each unit, and its job, of which nothing is left."""
+    ended = set()
+    for unit_id in sorted(counts):
+        done, failed = counts[unit_id]
+        row = connection.execute(
+            update(unit)
+            .where(unit.c.id == unit_id)
+            .values(done=unit.c.done + done, failed=unit.c.failed + failed)
+            .returning((unit.c.items - unit.c.done - unit.c.failed).label("left"), unit.c.job_id)
+        ).one()
+        if row.left <= 0:
+            end(connection, unit_id, "done")
+            ended.add(row.job_id)
+    for job_id in sorted(ended):
+        settle(connection, job_id)
+
+
+def end(connection: Connection, unit_id: int, state: str) -> None:
+    """Put a unit into a state that it does not leave by itself; its fence goes on, so that no late writer gets in."""
+    connection.execute(
+        update(unit).where(unit.c.id == unit_id).values(state=state, lease_until=None, fence=unit.c.fence + 1)
+    )
+
+
+def settle(connection: Connection, job_id: int) -> None:
+    """End a job when none of its units is open. Its row is locked first: two last units at once cannot miss it."""
+    connection.execute(select(job.c.id).where(job.c.id == job_id).with_for_update()).one()
+    still_open = exists().where(unit.c.job_id == job_id, unit.c.state.in_(OPEN))
+    any_failed = exists().where(unit.c.job_id == job_id, unit.c.state == "failed")
+    connection.execute(
+        update(job)
+        .where(job.c.id == job_id, job.c.state.in_(OPEN), ~still_open)
+        .values(state=case((any_failed, "failed"), else_="done"), ended_at=db_now())
+    )
+
+
+def postpone(connection: Connection, job_id: int, seconds: float, note: str) -> None:
+    """Let a job wait, and say why."""
+    connection.execute(update(job).where(job.c.id == job_id).values(run_after=db_now() + seconds, note=note))
+
+
+def fail_job(connection: Connection, job_id: int, note: str) -> None:
+    """End a job that nobody can do, and say why. What it had left stays queued for a retry."""
+    connection.execute(
+        update(job)
+        .where(job.c.id == job_id, job.c.state.in_(("scanning", *OPEN)))
+        .values(state="failed", note=note, ended_at=db_now())
+    )
+
+
+def sweep(connection: Connection, queue_name: str) -> int:
+    """Make due again what was leased to workers that are not heard of. Returns how many units."""
+    lapsed = select(unit.c.id).where(
+        unit.c.state == "running", unit.c.lease_until < db_now(), unit.c.queue == queue_name
+    )
+    return _crashed(connection, connection.scalars(lapsed.with_for_update(skip_locked=True)).all())
+
+
+def expire(connection: Connection, worker_id: int) -> int:
+    """Make due again what a worker held that is known to be dead: no need to wait for its leases."""
+    held = select(unit.c.id).where(unit.c.state == "running", unit.c.worker_id == worker_id)
+    return _crashed(connection, connection.scalars(held.order_by(unit.c.id).with_for_update()).all())
+
+
+def bell(connection: Connection, queue_name: str, limit: int) -> list[int]:
+    """Units that are due and may be rung for; marks them as rung."""
+    jobs = [due_job.job_id for due_job in due(connection, queue_name)]
+    ids = connection.scalars(
+        select(unit.c.id)
+        .where(unit.c.job_id.in_(jobs), unit.c.state == "queued", unit.c.run_after <= db_now())
+        .order_by(unit.c.id)
+        .limit(limit)
+    ).all()
+    if ids:
+        connection.execute(update(unit).where(unit.c.id.in_(ids)).values(rung_at=db_now()))
+    return list(ids)
+
+
+def _held(leases: Collection[Lease]) -> ColumnElement[bool]:
+    pairs = [(lease.unit_id, lease.fence) for lease in leases]
+    return and_(tuple_(unit.c.id, unit.c.fence).in_(pairs), unit.c.state == "running")
+
+
+def _crashed(connection: Connection, unit_ids: Sequence[int]) -> int:
+    """Count a crash against units and make them due again.
+
+    A unit of several pictures is cut in two, so that the one that kills the model is cornered in log2(64) crashes; a
+    single picture that crashed the model alone is left to the worker's limit of attempts.
+    """
+    if not unit_ids:
+        return 0
+    connection.execute(
+        update(unit)
+        .where(unit.c.id.in_(unit_ids))
+        .values(
+            state="queued",
+            worker_id=None,
+            lease_until=None,
+            fence=unit.c.fence + 1,
+            crashes=unit.c.crashes + 1,
+            rung_at=0,
+        )
+    )
+    for unit_id in unit_ids:
+        _split(connection, unit_id)
+    return len(unit_ids)
+
+
+def _split(connection: Connection, unit_id: int) -> None:
+    left = connection.scalars(
+        select(item.c.id).where(item.c.unit_id == unit_id, item.c.state == "queued").order_by(item.c.id)
+    ).all()
+    if len(left) < 2:
+        return
+    old = connection.execute(select(unit).where(unit.c.id == unit_id)).one()
+    for half in (left[: len(left) // 2], left[len(left) // 2 :]):
+        made = connection.execute(
+            unit.insert()
+            .values(job_id=old.job_id, queue=old.queue, state="queued", items=len(half), crashes=1)
+            .returning(unit.c.id)
+        ).scalar_one()
+        connection.execute(update(item).where(item.c.id.in_(half)).values(unit_id=made))
+    end(connection, unit_id, "split")
+    connection.execute(update(unit).where(unit.c.id == unit_id).values(items=unit.c.done + unit.c.failed))

@@ -1,0 +1,209 @@
+"""What a worker writes: captions and failures, under the fences of their units, one transaction a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from blipq.models import lease as leases
+from blipq.models.lease import Lease
+from blipq.models.schema import caption, failure, file, image, item
+
+
+@dataclass(frozen=True)
+class Work:
+    """One picture that a unit has to do, as its rows stood when it was claimed."""
+
+    lease: Lease
+    item_id: int
+    file_id: int
+    path: str
+    raw: bytes | None
+    size: int
+    mtime_ns: int
+    image_id: int | None
+    captioned: bool  # under the job's recipe, by somebody else since it was queued
+    twin: bool  # a known file has this size: hashing may spare the decoding
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file was found to hold."""
+
+    sha256: bytes
+    width: int
+    height: int
+    format: str
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A picture with its new caption; or, without text, one whose content has a caption already."""
+
+    work: Work
+    content: Content | None  # None where the file's row leads to it already
+    text: str | None
+    score: float | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture that cannot be captioned, and why."""
+
+    work: Work
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How captions came about."""
+
+    recipe_id: int
+    worker_id: int
+    precision: str
+    replace: bool  # a caption under the same recipe is written over
+
+
+def read_work(connection: Connection, held: Sequence[Lease], recipe_id: int, *, again: bool) -> list[Work]:
+    """The pictures that claimed units still have to do, in order. With `again` none counts as captioned."""
+    by_unit = {lease.unit_id: lease for lease in held}
+    has_caption = (
+        select(caption.c.id).where(caption.c.image_id == file.c.image_id, caption.c.recipe_id == recipe_id).exists()
+    )
+    other = file.alias()
+    twin = (
+        select(other.c.id)
+        .where(other.c.size == file.c.size, other.c.id != file.c.id, other.c.image_id.is_not(None))
+        .exists()
+    )
+    rows = connection.execute(
+        select(
+            item.c.unit_id,
+            item.c.id,
+            file.c.id,
+            file.c.path,
+            file.c.path_raw,
+            file.c.size,
+            file.c.mtime_ns,
+            file.c.image_id,
+            has_caption,
+            case((file.c.image_id.is_(None), twin), else_=False),
+        )
+        .join(file, file.c.id == item.c.file_id)
+        .where(item.c.unit_id.in_(list(by_unit)), item.c.state == "queued")
+        .order_by(item.c.id)
+    )
+    return [
+        Work(by_unit[unit_id], *rest[:-2], captioned=not again and bool(rest[-2]), twin=not again and bool(rest[-1]))
+        for unit_id, *rest in rows
+    ]
+
+
+def captioned_contents(connection: Connection, recipe_id: int, hashes: Collection[bytes]) -> set[bytes]:
+    """Those of some contents that have a caption under a recipe."""
+    if not hashes:
+        return set()
+    rows = connection.scalars(
+        select(image.c.sha256)
+        .join(caption, (caption.c.image_id == image.c.id) & (caption.c.recipe_id == recipe_id))
+        .where(image.c.sha256.in_(list(hashes)))
+    )
+    return {bytes(row) for row in rows}
+
+
+def store(
+    connection: Connection, outcomes: Sequence[Captioned | Failed], origin: Origin, lease_seconds: float
+) -> set[int]:
+    """Write a batch under the fences of its units; the unit ids that were still held. What was lost is not written."""
+    held = leases.renew(connection, {outcome.work.lease for outcome in outcomes}, lease_seconds)
+    ours = [outcome for outcome in outcomes if outcome.work.lease.unit_id in held]
+    captioned = [outcome for outcome in ours if isinstance(outcome, Captioned)]
+    failed = [outcome for outcome in ours if isinstance(outcome, Failed)]
+    if captioned:
+        _store_captions(connection, captioned, origin)
+    for bad in failed:
+        _store_failure(connection, bad)
+    _end_items(connection, captioned, failed)
+    done_by, failed_by = (Counter(o.work.lease.unit_id for o in part) for part in (captioned, failed))
+    leases.count(connection, {unit_id: (done_by[unit_id], failed_by[unit_id]) for unit_id in done_by | failed_by})
+    return held
+
+
+def _store_captions(connection: Connection, captioned: Sequence[Captioned], origin: Origin) -> None:
+    ids = _images(connection, {c.content for c in captioned if c.content is not None})
+    links = [
+        # Only while the file's row still says what it said at the claim: it may have changed since.
+        {"file": c.work.file_id, "at_size": c.work.size, "at_mtime": c.work.mtime_ns, "to": ids[c.content.sha256]}
+        for c in captioned
+        if c.content is not None
+    ]
+    if links:
+        connection.execute(
+            update(file)
+            .where(file.c.id == bindparam("file"), file.c.size == bindparam("at_size"))
+            .where(file.c.mtime_ns == bindparam("at_mtime"))
+            .values(image_id=bindparam("to")),
+            sorted(links, key=lambda row: row["file"]),
+        )
+    rows = {
+        image_id: {
+            "image_id": image_id,
+            "recipe_id": origin.recipe_id,
+            "text": c.text,
+            "score": c.score,
+            "flag": c.flag,
+            "worker_id": origin.worker_id,
+            "precision": origin.precision,
+        }
+        for c in captioned
+        if c.text is not None
+        and (image_id := c.work.image_id if c.content is None else ids[c.content.sha256]) is not None
+    }
+    if not rows:
+        return
+    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(caption)
+    unique = ["image_id", "recipe_id"]
+    if origin.replace:
+        names = ("text", "score", "flag", "worker_id", "precision", "created_at")
+        statement = insert.on_conflict_do_update(unique, set_={name: insert.excluded[name] for name in names})
+    else:
+        statement = insert.on_conflict_do_nothing(unique)
+    connection.execute(statement, [rows[image_id] for image_id in sorted(rows)])
+
+
+def _images(connection: Connection, contents: Collection[Content]) -> dict[bytes, int]:
+    """Ids of contents by their hash, made where they are new; in the order of the hashes, so that nobody deadlocks."""
+    if not contents:
+        return {}
+    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(image)
+    rows = {c.sha256: {"sha256": c.sha256, "width": c.width, "height": c.height, "format": c.format} for c in contents}
+    connection.execute(insert.on_conflict_do_nothing(["sha256"]), [rows[key] for key in sorted(rows)])
+    found = connection.execute(select(image.c.sha256, image.c.id).where(image.c.sha256.in_(list(rows))))
+    return {bytes(sha256): image_id for sha256, image_id in found}
+
+
+def _store_failure(connection: Connection, bad: Failed) -> None:
+    job_id, file_id = bad.work.lease.job_id, bad.work.file_id
+    connection.execute(failure.delete().where(failure.c.job_id == job_id, failure.c.file_id == file_id))
+    attempts = select(item.c.attempts + 1).where(item.c.id == bad.work.item_id).scalar_subquery()
+    connection.execute(
+        failure.insert().values(
+            job_id=job_id, file_id=file_id, kind=bad.kind, message=bad.message, attempts=func.coalesce(attempts, 1)
+        )
+    )
+
+
+def _end_items(connection: Connection, captioned: Sequence[Captioned], failed: Sequence[Failed]) -> None:
+    for state, part in (("done", captioned), ("failed", failed)):
+        if part:
+            connection.execute(
+                update(item)
+                .where(item.c.id.in_([outcome.work.item_id for outcome in part]))
+                .values(state=state, attempts=item.c.attempts + 1)
+            )

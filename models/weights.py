@@ -1,0 +1,151 @@
+"""From a model's name to exact weights: `hub:NAME@COMMIT` or `sha256:HEX`, never a branch. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from blipq.models import schema
+
+HUB_SECONDS = 8  # a Hub that cannot be reached is said within 10 s
+PARTS = ("*.safetensors", "*.json", "vocab.txt", "*.model")  # what decides a caption; .bin only where nothing else is
+_HUB_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_RUN = re.compile(r"^run:(\d+)(?:@(\d+))?$")
+
+
+class UnknownModel(Exception):
+    """A name that leads to no weights; one line: what is wrong, what to do."""
+
+
+class HubUnreachable(UnknownModel):
+    """The Hub did not answer; trying again later may help."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a model's name means, for good."""
+
+    id: str  # hub:NAME@COMMIT or sha256:HEX
+    pinned: str  # a name that will always mean these weights: NAME@COMMIT, /folder, run:3@1200, demo
+    folder: Path | None = None  # where they lie, unless they are the Hub's
+
+    @property
+    def hub(self) -> tuple[str, str]:
+        """Name and commit on the Hub."""
+        name, _, commit = self.id.removeprefix("hub:").rpartition("@")
+        return name, commit
+
+
+def demo_folder() -> Path:
+    """Where the bundled demo checkpoint lies."""
+    return Path(__file__).parent.parent / "demo" / "checkpoint"
+
+
+def resolve(connection: Connection, name: str) -> Weights:
+    """Find the exact weights behind a name: a folder, `demo`, `run:3`, an alias, or a Hub id with optional `@revision`.
+
+    `connection` must be able to write: digests of folders are remembered.
+    Raises UnknownModel; HubUnreachable where asking again later may help.
+    """
+    if name == "demo":
+        return _of_folder(connection, demo_folder(), "demo")
+    if run := _RUN.match(name):
+        return _of_run(connection, int(run[1]), int(run[2]) if run[2] else None)
+    alias = connection.scalar(select(schema.alias.c.model).where(schema.alias.c.name == name))
+    if alias is not None:
+        return resolve(connection, alias)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _of_folder(connection, folder.resolve(), str(folder.resolve()))
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UnknownModel(f"model folder {name}: not there")
+    base, _, revision = name.partition("@")
+    if not _HUB_NAME.match(base):
+        raise UnknownModel(f"model {name}: neither a folder, a Hub id, a run (run:3), an alias nor demo")
+    commit = _commit(base, revision or "main")
+    return Weights(f"hub:{base}@{commit}", f"{base}@{commit}")
+
+
+def digest(connection: Connection, folder: Path) -> str:
+    """sha256 over every file of a model folder that decides a caption; each is hashed once for its size and time.
+
+    Raises UnknownModel where the folder holds no model.
+    """
+    parts = sorted({path for pattern in PARTS for path in folder.glob(pattern) if path.is_file()})
+    if not any(path.suffix == ".safetensors" for path in parts):
+        parts += sorted(folder.glob("pytorch_model*.bin"))
+    if not (folder / "config.json").is_file() or not any(p.suffix in (".safetensors", ".bin") for p in parts):
+        raise UnknownModel(f"model folder {folder}: no config.json with model.safetensors (or pytorch_model.bin) in it")
+    whole = hashlib.sha256()
+    for path in parts:
+        whole.update(path.name.encode() + b"\0" + _file_digest(connection, path))
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _of_folder(connection: Connection, folder: Path, pinned: str) -> Weights:
+    if not folder.is_dir():
+        raise UnknownModel(f"model folder {folder}: not there")
+    return Weights(digest(connection, folder), pinned, folder)
+
+
+def _of_run(connection: Connection, run: int, step: int | None) -> Weights:
+    points = schema.checkpoint
+    query = select(points.c.step, points.c.path).where(points.c.run_id == run)
+    if step is None:
+        row = connection.execute(query.order_by(points.c.is_best.desc(), points.c.step.desc())).first()
+    else:
+        row = connection.execute(query.where(points.c.step == step)).first()
+    if row is None:
+        where = "" if step is None else f" at step {step}"
+        raise UnknownModel(f"run:{run} has no checkpoint{where}: `blipq runs` lists what there is")
+    return _of_folder(connection, Path(row.path), f"run:{run}@{row.step}")
+
+
+def _file_digest(connection: Connection, path: Path) -> bytes:
+    table = schema.fingerprint
+    stat = path.stat()
+    row = connection.execute(select(table).where(table.c.path == str(path))).first()
+    if row is not None and (row.size, row.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        return bytes(row.sha256)
+    with open(path, "rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").digest()
+    if stat.st_size > 1_000_000:  # hashing a small one costs less than remembering it
+        connection.execute(table.delete().where(table.c.path == str(path)))
+        connection.execute(
+            table.insert().values(path=str(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=found)
+        )
+    return found
+
+
+def _commit(name: str, revision: str) -> str:
+    """The commit behind a Hub name's revision: given, else cached, else asked of the Hub."""
+    if _COMMIT.match(revision):
+        return revision
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    cached = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / revision
+    if cached.is_file():
+        return cached.read_text().strip()
+    try:
+        info: Any = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
+    except RevisionNotFoundError:
+        raise UnknownModel(f"model {name} has no revision {revision} on the Hub") from None
+    except RepositoryNotFoundError:
+        raise UnknownModel(f"no model {name} on the Hub (or it is private: `hf auth login`)") from None
+    except (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise HubUnreachable(
+            f"the Hub cannot be reached for {name} ({type(error).__name__}): use --model FOLDER, "
+            "set HF_HOME to a cache that holds it, or try --model demo"
+        ) from None
+    return str(info.sha)
