@@ -1,0 +1,97 @@
+"""What goes between the pool and a decode process: fixed headers and bytes over a socket, pixels in shared memory.
+
+No pickle either way: a decoder that a picture has taken over can answer nonsense, and nothing more.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from blipq.worker.engine.picture import BadImage, Identity, Kind, Picture, Shape
+
+HELLO = b"ready"
+SLOTS = 2  # pictures that a process is given at once: one it works at, one that waits
+SLOT = 1024 * 1024 * 3  # bytes: shapes up to 1024 x 1024
+HEAD = 4096  # bytes before the first slot; the first byte says what the process is doing
+SHARED = HEAD + SLOTS * SLOT
+IDLE, READING, DECODING = range(3)
+
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_REQUEST = struct.Struct("<BBBBHHQ")  # slot, by path?, draft?, resample, height, width (0: identify only), length
+_ANSWER = struct.Struct("<BB32sIIH")  # what, kind, sha256, width, height, length of the text
+_PICTURE, _IDENTITY, _BAD = range(3)
+REQUEST_SIZE, ANSWER_SIZE = _REQUEST.size, _ANSWER.size
+
+Answer = Picture | Identity | BadImage
+
+
+@dataclass(frozen=True)
+class Request:
+    """A picture to decode: by the path of its file, or as its bytes; without a `shape` it is only identified."""
+
+    path: bytes | None = None
+    data: bytes | None = None
+    shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.data is None):
+            raise ValueError("a request takes either path or data")
+        if self.shape and not 0 < self.shape.height * self.shape.width * 3 <= SLOT:
+            raise ValueError(f"a shape of {self.shape.height} x {self.shape.width} is beyond {SLOT // 3} pixels")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A request without its bytes: `length` of them follow."""
+
+    slot: int
+    by_path: bool
+    shape: Shape | None
+    length: int
+
+
+def pack_request(request: Request, slot: int) -> bytes:
+    """Header and, for a path, its bytes; data is sent after it, uncopied."""
+    shape = request.shape or Shape(0, 0)
+    by_path = request.path is not None
+    length = len(request.path if request.path is not None else request.data or b"")
+    head = _REQUEST.pack(slot, by_path, shape.draft, shape.resample, shape.height, shape.width, length)
+    return head + (request.path or b"")
+
+
+def unpack_request(head: bytes) -> Header:
+    slot, by_path, draft, resample, height, width, length = _REQUEST.unpack(head)
+    return Header(slot, bool(by_path), Shape(height, width, resample, bool(draft)) if height else None, length)
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """All of an answer but its pixels."""
+    if isinstance(answer, BadImage):
+        text = answer.message.encode("utf-8", "replace")[:500]
+        return _ANSWER.pack(_BAD, _KINDS.index(answer.kind), b"", 0, 0, len(text)) + text
+    what = _PICTURE if isinstance(answer, Picture) else _IDENTITY
+    text = answer.format.encode("ascii")
+    return _ANSWER.pack(what, 0, answer.sha256, answer.width, answer.height, len(text)) + text
+
+
+def text_length(head: bytes) -> int:
+    """How many bytes of text follow an answer's header."""
+    return int(_ANSWER.unpack(head)[-1])
+
+
+def unpack_answer(head: bytes, text: bytes, shape: Shape | None, slot: memoryview) -> Answer:
+    """The answer to a request of `shape`; pixels are copied out of the slot. ValueError when it is none."""
+    what, kind, sha256, width, height, _ = _ANSWER.unpack(head)
+    if what == _BAD and kind < len(_KINDS):
+        return BadImage(_KINDS[kind], text.decode("utf-8", "replace"))
+    if what == _IDENTITY and shape is None:
+        return Identity(sha256, width, height, text.decode("ascii"))
+    if what == _PICTURE and shape is not None:
+        count = shape.height * shape.width * 3
+        pixels = np.frombuffer(slot, np.uint8, count).reshape(shape.height, shape.width, 3).copy()
+        return Picture(sha256, width, height, text.decode("ascii"), pixels)
+    raise ValueError("the answer of a decode process makes no sense")
