@@ -1,0 +1,147 @@
+"""The process that trains: a plan on stdin, events as JSON lines on stdout, the log on stderr.
+
+usage: python -m blipq.worker.engine.training.child [--plan FILE] [--resume CHECKPOINT] [--dry-run]
+
+It ends with its parent. SIGTERM and SIGINT: the present step is finished, a checkpoint written, `stopped` is the last
+event, exit 0. Exit 1: a `failed` event says why; 2: plan or data are wrong, and a retry would not help. With several
+devices it starts itself once for each through torchrun; the first reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+from blipq.worker.engine.training.events import Event, Failed, TrainingError, to_line
+from blipq.worker.engine.training.plan import Plan
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_log = logging.getLogger("blipq.training")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a plan; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m blipq.worker.engine.training.child")
+    parser.add_argument("--plan", type=Path, help="JSON file of the plan; stdin without it")
+    parser.add_argument("--resume", type=Path, help="checkpoint folder to go on from")
+    parser.add_argument("--dry-run", action="store_true", help="print what the run would be, and its time")
+    options = parser.parse_args(arguments)
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    _end_with_parent()
+    _stay_at_home()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    ranked = "RANK" in os.environ
+    events = sys.stdout if ranked and os.environ["RANK"] != "0" else _own_stdout()
+    try:
+        text = options.plan.read_text() if options.plan else sys.stdin.read()
+        plan = Plan.from_json(json.loads(text))
+    except (OSError, ValueError, TypeError) as error:
+        _send(events, Failed("usage", f"no plan: {error}"))
+        return 2
+    if len(plan.devices) > 1 and not ranked and not options.dry_run:
+        return _launch(plan, options.resume, events, asked)
+    return _run(plan, options.resume, options.dry_run, events, asked)
+
+
+def _run(plan: Plan, resume: Path | None, dry_run: bool, events: TextIO, asked: threading.Event) -> int:
+    reports = os.environ.get("RANK", "0") == "0"
+    try:
+        if dry_run:
+            from blipq.worker.engine.training.dryrun import describe
+
+            events.write(json.dumps(describe(plan), ensure_ascii=False) + "\n")
+            events.flush()
+            return 0
+        from blipq.worker.engine.training.trainer import train
+
+        for event in train(plan, resume, asked.is_set):
+            if reports:
+                _send(events, event)
+    except (TrainingError, ValueError) as error:
+        kind = error.kind if isinstance(error, TrainingError) else "usage"
+        _log.exception("the run ends")
+        if reports:
+            _send(events, Failed(kind, str(error)))
+        return 2 if kind in ("usage", "data") else 1
+    except BrokenPipeError:
+        return 1  # nobody listens any more
+    except Exception as error:
+        _log.exception("the run ends")
+        if reports:
+            _send(events, Failed("error", f"{type(error).__name__}: {error}".splitlines()[0]))
+        return 1
+    return 0
+
+
+def _launch(plan: Plan, resume: Path | None, events: TextIO, asked: threading.Event) -> int:
+    """Start this module once a device, through torchrun, in this process; events pass through our stdout."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    os.dup2(events.fileno(), 1)  # what the first process inherits
+    with tempfile.TemporaryDirectory(prefix="blipq-") as folder:
+        file = Path(folder) / "plan.json"
+        file.write_text(json.dumps(plan.to_json()))
+        command = ["--standalone", f"--nproc-per-node={len(plan.devices)}", "--max-restarts=0"]
+        command += ["-m", "blipq.worker.engine.training.child", "--plan", str(file)]
+        command += ["--resume", str(resume)] if resume else []
+        try:
+            torchrun(command)
+        except SignalException:
+            return 0  # the processes were told, finished their step and saved
+        except ChildFailedError as error:
+            return max(failure.exitcode for failure in error.failures.values()) if error.failures else 1
+    return 0
+
+
+def _send(events: TextIO, event: Event) -> None:
+    events.write(to_line(event) + "\n")
+    events.flush()
+
+
+def _own_stdout() -> TextIO:
+    """Keep stdout for events alone: whatever a library prints goes to the log."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+def _end_with_parent() -> None:
+    """Ask for SIGKILL when the parent dies; where the system has no such call, look every second."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _stay_at_home() -> None:
+    """No telemetry, no counting of downloads; set before the libraries are imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The processes of a data-parallel run: torchrun starts them, sums go between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from blipq.worker.engine.precision import pick_device
+
+# A rank may wait for another's look at the pictures, or its captions at the end.
+PATIENCE = timedelta(hours=12)
+
+
+class Ranks:
+    """This process among all of the run; alone when torchrun did not start it."""
+
+    def __init__(self, devices: tuple[str, ...]) -> None:
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.index = int(os.environ.get("RANK", "0"))
+        if self.count != len(devices):
+            raise ValueError(f"{len(devices)} devices and {self.count} processes: start them through `child`")
+        name = devices[self.index]
+        self.device = pick_device(f"cuda:{name}" if name.isdigit() else name)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if self.count > 1:
+            backend = "nccl" if self.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=PATIENCE)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.index == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over all processes, in place."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def sum_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
+        """Sum gradients over all processes: one exchange of a flat buffer a step, whatever the accumulation.
+
+        A process that had no pairs in this step takes part with zeros.
+        """
+        if self.count == 1:
+            return
+        learning = list(weights)
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in learning]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        for weight, part in zip(learning, torch.split(flat, [weight.numel() for weight in learning]), strict=True):
+            weight.grad = part.view_as(weight)
+
+    def gather(self, values: list[str]) -> list[str]:
+        """All processes' texts, in the order of the processes."""
+        if self.count == 1:
+            return values
+        parts: list[list[str]] = [[] for _ in range(self.count)]
+        dist.all_gather_object(parts, values)
+        return [value for part in parts for value in part]
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """End the group; nothing is exchanged after it."""
+        if self.count > 1 and dist.is_initialized():
+            dist.destroy_process_group()

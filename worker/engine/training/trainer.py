@@ -1,0 +1,273 @@
+"""The loop: epochs of steps, validation, early stop, checkpoints; a generator of events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from blipq.worker.engine.pool import DecodePool
+from blipq.worker.engine.training import checkpoint
+from blipq.worker.engine.training.checkpoint import Standing
+from blipq.worker.engine.training.evaluation import CIDER_MINIMUM, captions, cider, compare
+from blipq.worker.engine.training.events import (
+    Done,
+    Epoch,
+    Event,
+    Note,
+    Progress,
+    Saved,
+    Started,
+    Step,
+    Stopped,
+    TrainingError,
+)  # fmt: skip
+from blipq.worker.engine.training.examples import collate, steps
+from blipq.worker.engine.training.material import Material, prepare
+from blipq.worker.engine.training.network import inference
+from blipq.worker.engine.training.objective import cross_entropy
+from blipq.worker.engine.training.pictures import LIMITS, cores
+from blipq.worker.engine.training.plan import Plan
+from blipq.worker.engine.training.ranks import Ranks
+from blipq.worker.engine.training.schedule import rate
+from blipq.worker.engine.training.stepper import NonFinite, Stepper
+
+# Seconds between checkpoints inside epochs: what a crash costs at the most.
+INTERVAL = 600.0
+
+
+def train(plan: Plan, resume: Path | None = None, stopping: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Fine-tune by a plan; from a checkpoint where `resume` names one, with the losses an unbroken run would give.
+
+    `stopping` is asked after each step: once true, a checkpoint is written and `Stopped` is the last event.
+
+    Raises TrainingError: one line, what is wrong and what to do; complete checkpoints stay valid.
+    """
+    ranks = Ranks(plan.devices)
+    threads = max(1, min(16, cores() // ranks.count))
+    try:
+        with ThreadPoolExecutor(threads) as pool, DecodePool(threads, LIMITS) as decoders:
+            before = _before(plan, resume, ranks, decoders, pool, threads)
+            while True:
+                try:
+                    event = next(before)
+                except StopIteration as end:
+                    material: Material = end.value
+                    break
+                yield event
+                if ranks.count == 1 and stopping():
+                    yield Stopped(0, str(resume) if resume else None)
+                    return
+            yield from Run(material, resume, stopping).events()
+    finally:
+        ranks.leave()
+
+
+def _before(
+    plan: Plan, resume: Path | None, ranks: Ranks, decoders: DecodePool, pool: ThreadPoolExecutor, threads: int
+) -> Generator[Event, None, Material]:
+    """All that comes before the first step."""
+    material = yield from prepare(plan, resume, ranks, decoders, pool, threads)
+    features = material.features
+    if ranks.first:
+        each = checkpoint.size(material.network)
+        checkpoint.demand_room(material.plan, each, features.bytes if features else 0)
+    if features is not None:
+        yield from features.fill(material.pictures, pool, threads, ranks)
+    return material
+
+
+class Run:
+    """A prepared run, from where it stands to its end."""
+
+    def __init__(self, material: Material, resume: Path | None, stopping: Callable[[], bool]) -> None:
+        self.material, self.plan = material, material.plan
+        self.epochs = material.plan.epochs or 1
+        self.stepper = Stepper(material.network, material.plan, material.precision, material.ranks)
+        self.standing = Standing()
+        if resume is not None:
+            moments, self.standing = checkpoint.read(resume, self.plan)
+            self.stepper.restore(moments, self.standing)
+        self.saved_step = self.standing.step if resume else -1
+        self.saved_at = time.monotonic()
+        self.stopping = stopping
+        self.stopped = False
+
+    @property
+    def over(self) -> bool:
+        """Whether no epoch is left, or patience is at its end."""
+        patience = self.plan.patience or 0
+        return self.standing.epoch >= self.epochs or (patience > 0 and self.standing.stale >= patience)
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end or until asked to stop; then compare base and tuned."""
+        yield self._started()
+        while not self.over:
+            yield from self._steps()
+            if self.stopped:
+                yield Stopped(
+                    self.standing.step, str(Path(self.plan.out) / checkpoint.name(self.plan, self.saved_step))
+                )
+                return
+            yield from self._close_epoch()
+        yield from self._save()
+        standing, out = self.standing, Path(self.plan.out)
+        best = out / standing.best_name
+        del self.stepper  # its moments are twice the model: room for the two that are compared
+        self.material.ranks.wait()
+        yield from compare(self.material, best, standing.best_step)
+        if self.material.ranks.first:
+            checkpoint.prune(out, self.plan.keep, standing.best_name)
+        reason = "all epochs are done" if standing.epoch >= self.epochs else "the validation no longer improved"
+        yield Done(
+            standing.step, standing.epoch, reason, standing.best_step, str(best), standing.best_loss, standing.spent
+        )
+
+    def _started(self) -> Started:
+        material, model = self.material, self.material.network.model
+        return Started(
+            plan=self.plan.to_json(),
+            pictures=len(material.corpus.train),
+            pairs=len(material.train),
+            validation_pictures=len(material.corpus.validation),
+            validation_pairs=len(material.validation),
+            steps=self.epochs * material.steps_an_epoch,
+            step=self.standing.step,
+            trainable=sum(weight.numel() for weight in self.stepper.learning.values()),
+            parameters=sum(weight.numel() for weight in model.parameters()),
+            precision=material.precision.name,
+            device=str(material.ranks.device),
+            devices=material.ranks.count,
+        )
+
+    def _steps(self) -> Iterator[Event]:
+        """What is left of the present epoch."""
+        material, standing, plan = self.material, self.standing, self.plan
+        todo = list(steps(len(material.train), material.batch, plan.seed, standing.epoch, standing.row))
+        views = material.views((material.share(rows) for rows in todo), standing.epoch)
+        began = time.perf_counter()
+        for rows, (examples, view) in zip(todo, views, strict=True):
+            lr = rate(
+                plan.schedule, plan.lr or 0.0, standing.step, self.epochs * material.steps_an_epoch,
+                standing.epoch, self.epochs, plan.warmup,
+            )  # fmt: skip
+            total = sum(material.train[row].targets for row in rows)
+            try:
+                outcome = self.stepper.step(examples, view, total, standing.step, lr)
+            except NonFinite:
+                names = sorted({material.photo(material.train[row].photo).name for row in rows})
+                raise TrainingError(
+                    "loss",
+                    f"the loss of step {standing.step + 1} is no finite number; its pictures: {', '.join(names)}. "
+                    "Lower --lr, or look at these pairs; the last checkpoint is good",
+                ) from None
+            now = time.perf_counter()
+            seconds, began = now - began, now
+            standing.step += 1
+            standing.row += 1
+            standing.loss += outcome.unsmoothed * total
+            standing.tokens += total
+            standing.seconds += seconds
+            standing.spent += seconds
+            if outcome.halved:
+                yield Note("memory", f"memory ran out: {self.stepper.micro} pairs at a time from here, same losses")
+            yield Step(
+                step=standing.step,
+                epoch=standing.epoch + 1,
+                loss=outcome.loss,
+                unsmoothed=outcome.unsmoothed,
+                lr=lr,
+                grad_norm=outcome.grad_norm,
+                seconds=seconds,
+                images=len(rows),
+            )
+            self.stopped = self._asked()
+            # After an epoch's last step its judgement comes first, and a checkpoint only then.
+            if self.stopped or (self._due() and standing.row < material.steps_an_epoch):
+                yield from self._save()
+                began = time.perf_counter()
+            if self.stopped:
+                return
+
+    def _due(self) -> bool:
+        """Whether the last checkpoint is too long ago."""
+        every = self.plan.checkpoint_every
+        if every:
+            return self.standing.step - max(0, self.saved_step) >= every
+        return time.monotonic() - self.saved_at > INTERVAL
+
+    def _folder(self, step: int) -> Path:
+        return Path(self.plan.out) / checkpoint.name(self.plan, step)
+
+    def _asked(self) -> bool:
+        """Whether any process was asked to stop: all stop after the same step."""
+        asked = self.stopping()
+        if self.material.ranks.count == 1:
+            return asked
+        flag = torch.tensor([float(asked)], device=self.material.ranks.device)
+        return self.material.ranks.sum(flag).item() > 0
+
+    def _close_epoch(self) -> Iterator[Event]:
+        """Validate, judge, and save where it is the best so far."""
+        standing = self.standing
+        loss: float | None = None
+        metrics: dict[str, float] = {}
+        if self.material.validation:
+            loss = yield from self._validate()
+            if len(self.material.corpus.validation) >= CIDER_MINIMUM:
+                metrics = yield from self._score()
+        judged = -metrics["cider_d"] if metrics else loss
+        better = judged is None or standing.best is None or judged < standing.best
+        mean = standing.loss / max(1, standing.tokens)
+        standing.epoch += 1
+        yield Epoch(standing.epoch, standing.step, mean, loss, metrics, standing.seconds)
+        standing.row = standing.tokens = 0
+        standing.loss = standing.seconds = 0.0
+        standing.stale = 0 if better else standing.stale + 1
+        if better and judged is not None:
+            standing.best, standing.best_loss = judged, loss
+            standing.best_step, standing.best_name = standing.step, checkpoint.name(self.plan, standing.step)
+            yield from self._save(again=True)
+        elif self._due():
+            yield from self._save()
+
+    def _validate(self) -> Generator[Event, None, float]:
+        """The unsmoothed loss a token on the held-out pairs."""
+        material = self.material
+        mine = material.validation[material.ranks.index :: material.ranks.count]
+        sums = torch.zeros(2, dtype=torch.float64)
+        size = self.stepper.micro
+        parts = (mine[start : start + size] for start in range(0, len(mine), size))
+        with inference(material.network):
+            for number, (examples, view) in enumerate(material.views(parts, None)):
+                tokens = collate(examples, material.network.pad, material.ranks.device)
+                with material.precision.context():
+                    found = material.network.logits(view(slice(None)), tokens.inputs, tokens.present, tokens.scored)
+                _, unsmoothed = cross_entropy(found, tokens.targets, 0.0)
+                sums += torch.tensor([unsmoothed.item(), len(tokens.targets)], dtype=torch.float64)
+                yield Progress("validation", min((number + 1) * size, len(mine)), len(mine))
+        loss, count = material.ranks.sum(sums.to(material.ranks.device)).tolist()
+        return float(loss / count)
+
+    def _score(self) -> Generator[Event, None, dict[str, float]]:
+        """CIDEr-D of the held-out pictures' captions."""
+        first = len(self.material.corpus.train)
+        texts = yield from captions(self.material, range(first, first + len(self.material.corpus.validation)))
+        return {"cider_d": cider(self.material, texts)}
+
+    def _save(self, again: bool = False) -> Iterator[Event]:
+        """Write a checkpoint, unless this step has one (`again`: it has become the best since)."""
+        standing, plan = self.standing, self.plan
+        if self.saved_step == standing.step and not again:
+            return
+        if not self.material.validation:
+            standing.best_step, standing.best_name = standing.step, checkpoint.name(plan, standing.step)
+        self.saved_step, self.saved_at = standing.step, time.monotonic()
+        if not self.material.ranks.first:
+            return
+        checkpoint.prune(Path(plan.out), max(1, plan.keep - 1), standing.best_name)
+        path, digest = checkpoint.write(plan, self.material.network, self.stepper.state(), self.stepper.note(standing))
+        yield Saved(standing.step, str(path), digest, path.name == standing.best_name)
