@@ -133,18 +133,20 @@ class DecodeProcess:
         ours, theirs = socket.socketpair()
         shared = _shared_memory()
         command = [*self._command, *(str(value) for value in (shared, *astuple(self._limits)))]
+        mapped = mmap.mmap(shared, wire.SHARED)
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD
         try:
             ours.setblocking(False)
-            self._socket, self._shared = ours, mmap.mmap(shared, wire.SHARED)
             with self._lock:
                 if self._ended:
                     raise Died(BadImage("crash", "the decode pool is closed"))
                 self._process = subprocess.Popen(
                     command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, pass_fds=[shared], env=environment
                 )
+            self._socket, self._shared = ours, mapped
         except BaseException:
             ours.close()
+            mapped.close()
             raise
         finally:
             theirs.close()
