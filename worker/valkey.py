@@ -148,9 +148,10 @@ def binary() -> Path:
 
 def _launch_readable(home: Path, lock: int) -> Path:
     """Launch, and once more without the old disk if the server dies of it."""
+    server = binary()
     aof = home / "broker" / "appendonlydir"
     try:
-        return _launch(home, lock)
+        return _launch(home, lock, server)
     except BrokerError as error:
         if not aof.exists():
             raise
@@ -158,21 +159,21 @@ def _launch_readable(home: Path, lock: int) -> Path:
         shutil.rmtree(aside, ignore_errors=True)  # only the last one is kept
         aof.rename(aside)
         _log.warning("%s; its disk was set aside as %s (the ledger is whole)", error, aside)
-        return _launch(home, lock)
+        return _launch(home, lock, server)
 
 
-def _launch(home: Path, lock: int) -> Path:
+def _launch(home: Path, lock: int, server: Path) -> Path:
     """Start a server that inherits the lock, and wait until it answers."""
     folder = home / "broker"
     place = _place(home)
-    server = [str(binary()), "--port", "0", "--unixsocket", str(place), "--unixsocketperm", "600"]
-    server += ["--dir", str(folder), "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning"]
+    flags = ["--port", "0", "--unixsocket", str(place), "--unixsocketperm", "600", "--dir", str(folder), "--save", ""]
     # 4 MB are 4,000 doorbells: a larger file is rewritten, so that a start never reads more than it must.
-    server += ["--appendonly", "yes", "--aof-load-truncated", "yes", "--auto-aof-rewrite-min-size", "4mb"]
+    flags += ["--appendonly", "yes", "--aof-load-truncated", "yes", "--auto-aof-rewrite-min-size", "4mb"]
+    flags += ["--maxmemory-policy", "noeviction", "--loglevel", "warning"]
     _reap()
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *server],
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(server), *flags],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

