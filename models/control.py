@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from blipq.models.lease import UNIT_ITEMS, settle
 from blipq.models.schema import db_now, failure, item, job, queue, run, unit
+from blipq.models.upsert import upsert
 
 QUEUES = ("caption", "train")
 ENDED = ("done", "failed", "cancelled")
@@ -69,7 +69,7 @@ def retry(connection: Connection, job_id: int, *, everything: bool = False) -> i
     for start in range(0, len(rows), UNIT_ITEMS):
         part = [row.id for row in rows[start : start + UNIT_ITEMS]]
         made = connection.execute(
-            insert(unit).values(job_id=job_id, queue="caption", state="queued", items=len(part)).returning(unit.c.id)
+            insert(unit).values(job_id=job_id, queue="caption", state="queued", pictures=len(part)).returning(unit.c.id)
         ).scalar_one()
         connection.execute(update(item).where(item.c.id.in_(part)).values(unit_id=made, state="queued"))
     _take_out(connection, rows)
@@ -83,10 +83,11 @@ def retry(connection: Connection, job_id: int, *, everything: bool = False) -> i
 
 def set_paused(connection: Connection, queue_name: str, paused: bool) -> None:
     """Stop or go on handing out units of a queue; what is running ends its batch and is handed back."""
-    insert_queue = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(queue)
     values = {"paused": paused, "changed_at": db_now()}
     connection.execute(
-        insert_queue.values(name=queue_name, **values).on_conflict_do_update(index_elements=["name"], set_=values)
+        upsert(connection, queue)
+        .values(name=queue_name, **values)
+        .on_conflict_do_update(index_elements=["name"], set_=values)
     )
 
 
@@ -105,16 +106,16 @@ def _state(connection: Connection, job_id: int) -> str:
 def _left(connection: Connection, job_id: int) -> int:
     """Pictures of units that nobody has ended."""
     open_units = unit.c.state.in_(("queued", "running"))
-    left = select(func.sum(unit.c.items - unit.c.done - unit.c.failed)).where(unit.c.job_id == job_id, open_units)
+    left = select(func.sum(unit.c.pictures - unit.c.done - unit.c.failed)).where(unit.c.job_id == job_id, open_units)
     return int(connection.scalar(left) or 0)
 
 
-def _take_out(connection: Connection, rows: Sequence[Row[Any]]) -> None:
+def _take_out(connection: Connection, rows: Sequence[Row[Any, Any]]) -> None:
     """Units that gave items away count what is left in them: the job's sums stay true."""
     for unit_id in sorted({row.unit_id for row in rows}):
         left = select(func.count()).where(item.c.unit_id == unit_id).scalar_subquery()
         bad = select(func.count()).where(item.c.unit_id == unit_id, item.c.state == "failed").scalar_subquery()
-        connection.execute(update(unit).where(unit.c.id == unit_id).values(items=left, failed=bad))
+        connection.execute(update(unit).where(unit.c.id == unit_id).values(pictures=left, failed=bad))
 
 
 def _retry_run(connection: Connection, job_id: int, state: str) -> int:
@@ -123,7 +124,7 @@ def _retry_run(connection: Connection, job_id: int, state: str) -> int:
     connection.execute(
         update(unit)
         .where(unit.c.job_id == job_id)
-        .values(state="queued", crashes=0, failed=0, run_after=0, rung_at=0, worker_id=None, fence=unit.c.fence + 1)
+        .values(state="queued", crashes=0, failed=0, run_after=0, worker_id=None, fence=unit.c.fence + 1)
     )
     connection.execute(update(job).where(job.c.id == job_id).values(state="queued", ended_at=None, note=None))
     return 1

@@ -87,7 +87,7 @@ def take_in(
     units = []
     for size, part in _cut(wanted, so_far):
         unit_id = connection.execute(
-            insert(unit).values(job_id=job_id, queue="caption", state="queued", items=size).returning(unit.c.id)
+            insert(unit).values(job_id=job_id, queue="caption", state="queued", pictures=size).returning(unit.c.id)
         ).scalar_one()
         units.append(unit_id)
         connection.execute(
@@ -101,6 +101,20 @@ def take_in(
     if not counted.rowcount:
         raise JobCancelled(f"job {job_id} was cancelled while its folder was read")
     return Taken(len(found), len(wanted), tuple(units))
+
+
+def captioned(connection: Connection, recipe_id: int | None, found: Sequence[Found]) -> int:
+    """How many of some files have their caption under the recipe and are unchanged since."""
+    if recipe_id is None:
+        return 0
+    statement = text(
+        f"""SELECT count(*) FROM file JOIN ({_rows(connection, "path", "size", "mtime_ns")}) AS found
+               ON found.path = file.path AND found.size = file.size AND found.mtime_ns = file.mtime_ns
+             WHERE EXISTS (SELECT 1 FROM caption
+                            WHERE caption.image_id = file.image_id AND caption.recipe_id = :recipe)"""
+    )
+    rows = json.dumps([[f.path, f.size, f.mtime_ns] for f in found])
+    return int(connection.execute(statement, {"rows": rows, "recipe": recipe_id}).scalar_one())
 
 
 def close_job(connection: Connection, job_id: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, tuple_, update
 
 from blipq.models.schema import db_now, item, job, queue, unit
 
@@ -66,7 +66,7 @@ def claim(
     own and nobody else's.
     """
     due_units = (
-        select(unit.c.id, unit.c.crashes, unit.c.items)
+        select(unit.c.id, unit.c.crashes, unit.c.pictures)
         .where(unit.c.job_id == job_id, unit.c.state == "queued", unit.c.run_after <= db_now())
         .order_by(unit.c.id)
         .limit(units)
@@ -83,7 +83,7 @@ def claim(
         .values(state="running", worker_id=worker_id, fence=unit.c.fence + 1, lease_until=db_now() + seconds)
         .returning(unit.c.id, unit.c.job_id, unit.c.fence, unit.c.crashes)
     ).all()
-    pictures = sum(row.items for row in taken)
+    pictures = sum(row.pictures for row in taken)
     connection.execute(
         update(job)
         .where(job.c.id == job_id)
@@ -115,7 +115,7 @@ def hand_back(connection: Connection, leases: Collection[Lease], after: float = 
         connection.execute(
             update(unit)
             .where(_held(leases))
-            .values(state="queued", worker_id=None, lease_until=None, rung_at=0, run_after=db_now() + after)
+            .values(state="queued", worker_id=None, lease_until=None, run_after=db_now() + after)
         )
 
 
@@ -128,7 +128,7 @@ def count(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None
             update(unit)
             .where(unit.c.id == unit_id)
             .values(done=unit.c.done + done, failed=unit.c.failed + failed)
-            .returning((unit.c.items - unit.c.done - unit.c.failed).label("left"), unit.c.job_id)
+            .returning((unit.c.pictures - unit.c.done - unit.c.failed).label("left"), unit.c.job_id)
         ).one()
         if row.left <= 0:
             end(connection, unit_id, "done")
@@ -184,18 +184,23 @@ def expire(connection: Connection, worker_id: int) -> int:
     return _crashed(connection, connection.scalars(held.order_by(unit.c.id).with_for_update()).all())
 
 
+def restless(connection: Connection, queue_name: str) -> bool:
+    """Whether a sweep would find anything: asked first, by a read that waits for no writer."""
+    lapsed = exists().where(unit.c.state == "running", unit.c.lease_until < db_now(), unit.c.queue == queue_name)
+    overdue = exists().where(job.c.deadline < db_now(), job.c.state.in_(("scanning", *OPEN)))
+    return bool(connection.scalar(select(or_(lapsed, overdue))))
+
+
 def bell(connection: Connection, queue_name: str, limit: int) -> list[int]:
-    """Units that are due and may be rung for; marks them as rung."""
+    """Some units that are due: what a doorbell is rung for."""
     jobs = [due_job.job_id for due_job in due(connection, queue_name)]
-    ids = connection.scalars(
+    query = (
         select(unit.c.id)
         .where(unit.c.job_id.in_(jobs), unit.c.state == "queued", unit.c.run_after <= db_now())
         .order_by(unit.c.id)
         .limit(limit)
-    ).all()
-    if ids:
-        connection.execute(update(unit).where(unit.c.id.in_(ids)).values(rung_at=db_now()))
-    return list(ids)
+    )
+    return list(connection.scalars(query)) if jobs else []
 
 
 def _held(leases: Collection[Lease]) -> ColumnElement[bool]:
@@ -220,7 +225,6 @@ def _crashed(connection: Connection, unit_ids: Sequence[int]) -> int:
             lease_until=None,
             fence=unit.c.fence + 1,
             crashes=unit.c.crashes + 1,
-            rung_at=0,
         )
     )
     for unit_id in unit_ids:
@@ -238,9 +242,9 @@ def _split(connection: Connection, unit_id: int) -> None:
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
         made = connection.execute(
             unit.insert()
-            .values(job_id=old.job_id, queue=old.queue, state="queued", items=len(half), crashes=1)
+            .values(job_id=old.job_id, queue=old.queue, state="queued", pictures=len(half), crashes=1)
             .returning(unit.c.id)
         ).scalar_one()
         connection.execute(update(item).where(item.c.id.in_(half)).values(unit_id=made))
     end(connection, unit_id, "split")
-    connection.execute(update(unit).where(unit.c.id == unit_id).values(items=unit.c.done + unit.c.failed))
+    connection.execute(update(unit).where(unit.c.id == unit_id).values(pictures=unit.c.done + unit.c.failed))

@@ -37,15 +37,19 @@ def ensure_schema(ledger: Ledger) -> None:
 
     Raises LedgerError with what to do where the schema is not this version's.
     """
+    if ledger.sqlite_path is not None and state(ledger)[0] in ("empty", "older"):
+        upgrade(ledger)
+    check_schema(ledger)
+
+
+def check_schema(ledger: Ledger) -> None:
+    """Raise LedgerError, with what to do, where the schema is not this version's."""
     found, revision = state(ledger)
-    if found == "current":
-        return
     if found == "newer":
         raise LedgerError(f"the database is of a newer blipq (schema {revision}, this one knows {HEAD}): upgrade blipq")
-    if ledger.sqlite_path is None:
+    if found != "current":
         what = "has no tables yet" if found == "empty" else f"is of an older blipq (schema {revision}, needs {HEAD})"
         raise LedgerError(f"the database {what}: run `blipq db upgrade`")
-    upgrade(ledger)
 
 
 def upgrade(ledger: Ledger) -> None:

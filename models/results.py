@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, case, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from blipq.models import lease as leases
 from blipq.models.lease import Lease
 from blipq.models.schema import caption, failure, file, image, item
+from blipq.models.upsert import upsert
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Captioned:
     text: str | None
     score: float | None = None
     flag: str | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,6 @@ class Origin:
 
     recipe_id: int
     worker_id: int
-    precision: str
     replace: bool  # a caption under the same recipe is written over
 
 
@@ -100,8 +100,8 @@ def read_work(connection: Connection, held: Sequence[Lease], recipe_id: int, *, 
         .order_by(item.c.id)
     )
     return [
-        Work(by_unit[unit_id], *rest[:-2], captioned=not again and bool(rest[-2]), twin=not again and bool(rest[-1]))
-        for unit_id, *rest in rows
+        Work(by_unit[row[0]], *tuple(row)[1:8], captioned=not again and bool(row[8]), twin=not again and bool(row[9]))
+        for row in rows
     ]
 
 
@@ -159,7 +159,7 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
             "score": c.score,
             "flag": c.flag,
             "worker_id": origin.worker_id,
-            "precision": origin.precision,
+            "precision": c.precision,
         }
         for c in captioned
         if c.text is not None
@@ -167,13 +167,15 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
     }
     if not rows:
         return
-    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(caption)
+    insert = upsert(connection, caption)
     unique = ["image_id", "recipe_id"]
     if origin.replace:
         names = ("text", "score", "flag", "worker_id", "precision", "created_at")
-        statement = insert.on_conflict_do_update(unique, set_={name: insert.excluded[name] for name in names})
+        statement = insert.on_conflict_do_update(
+            index_elements=unique, set_={name: insert.excluded[name] for name in names}
+        )
     else:
-        statement = insert.on_conflict_do_nothing(unique)
+        statement = insert.on_conflict_do_nothing(index_elements=unique)
     connection.execute(statement, [rows[image_id] for image_id in sorted(rows)])
 
 
@@ -181,9 +183,9 @@ def _images(connection: Connection, contents: Collection[Content]) -> dict[bytes
     """Ids of contents by their hash, made where they are new; in the order of the hashes, so that nobody deadlocks."""
     if not contents:
         return {}
-    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(image)
+    insert = upsert(connection, image)
     rows = {c.sha256: {"sha256": c.sha256, "width": c.width, "height": c.height, "format": c.format} for c in contents}
-    connection.execute(insert.on_conflict_do_nothing(["sha256"]), [rows[key] for key in sorted(rows)])
+    connection.execute(insert.on_conflict_do_nothing(index_elements=["sha256"]), [rows[key] for key in sorted(rows)])
     found = connection.execute(select(image.c.sha256, image.c.id).where(image.c.sha256.in_(list(rows))))
     return {bytes(sha256): image_id for sha256, image_id in found}
 

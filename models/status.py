@@ -55,7 +55,7 @@ def jobs(
     if only_open:
         chosen = chosen.where(job.c.state.in_(("scanning", "queued", "running")))
     is_open = job.c.state.in_(("scanning", "queued", "running"))
-    left = unit.c.items - unit.c.done - unit.c.failed
+    left = unit.c.pictures - unit.c.done - unit.c.failed
     rows = connection.execute(
         select(
             job.c.id,

@@ -49,8 +49,9 @@ VIEWS: dict[str, str] = {
     "jobs": """
         SELECT job.id, job.kind, job.state, job.source, job.model, job.priority, job.total, job.skipped,
                coalesce(sum(unit.done), 0) AS done, coalesce(sum(unit.failed), 0) AS failed,
-               coalesce(sum(CASE WHEN unit.state IN ('queued', 'running') AND job.state IN ('scanning', 'queued', 'running')
-                                 THEN unit.items - unit.done - unit.failed END), 0) AS remaining,
+               coalesce(sum(CASE WHEN unit.state IN ('queued', 'running')
+                                  AND job.state IN ('scanning', 'queued', 'running')
+                                 THEN unit.pictures - unit.done - unit.failed END), 0) AS remaining,
                job.note, {when:job.created_at} AS created_at, {when:job.started_at} AS started_at,
                {when:job.ended_at} AS ended_at, job.recipe_id
           FROM job LEFT JOIN unit ON unit.job_id = job.id
