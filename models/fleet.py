@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from blipq.models.schema import batch_size, db_now, worker
+from blipq.models.upsert import upsert
 
 ALIVE_SECONDS = 15  # a worker is heard of every 2 s; one that was not for so long is shown as lost
 
@@ -57,26 +57,32 @@ def of_process(connection: Connection, host: str, pid: int) -> list[int]:
     )
 
 
-def learned(
-    connection: Connection, *, weights: str, device: str, num_beams: int, precision: str
-) -> tuple[Learned | None, float]:
-    """The remembered batch size, and the seconds since it was last changed."""
+@dataclass(frozen=True)
+class Engine:
+    """What a batch size depends on."""
+
+    weights: str
+    device: str
+    num_beams: int
+    precision: str
+
+
+def learned(connection: Connection, engine: Engine) -> Learned | None:
+    """The remembered batch size."""
     row = connection.execute(
-        select(batch_size.c.size, batch_size.c.rate, db_now() - batch_size.c.tried_at).where(
-            batch_size.c.weights == weights,
-            batch_size.c.device == device,
-            batch_size.c.num_beams == num_beams,
-            batch_size.c.precision == precision,
+        select(batch_size.c.size, batch_size.c.rate).where(
+            *(batch_size.c[name] == value for name, value in asdict(engine).items())
         )
     ).first()
-    return (None, 0.0) if row is None else (Learned(row[0], row[1]), float(row[2]))
+    return None if row is None else Learned(*tuple(row))
 
 
-def learn(
-    connection: Connection, *, weights: str, device: str, num_beams: int, precision: str, size: int, rate: float | None
-) -> None:
+def learn(connection: Connection, engine: Engine, size: int, rate: float | None) -> None:
     """Remember a batch size and its rate."""
-    insert_size = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(batch_size)
-    key = {"weights": weights, "device": device, "num_beams": num_beams, "precision": precision}
+    key = asdict(engine)
     values = {"size": size, "rate": rate, "tried_at": db_now()}
-    connection.execute(insert_size.values(**key, **values).on_conflict_do_update(index_elements=list(key), set_=values))
+    connection.execute(
+        upsert(connection, batch_size)
+        .values(**key, **values)
+        .on_conflict_do_update(index_elements=list(key), set_=values)
+    )

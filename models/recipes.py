@@ -73,7 +73,7 @@ def record(connection: Connection, asked: Recipe, name: str) -> int:
     found = select(recipe.c.id).where(recipe.c.hash == key)
     known = connection.scalar(found)
     if known is not None:
-        return known
+        return int(known)
     try:
         with connection.begin_nested():
             made = connection.execute(recipe.insert().values(hash=key, model=name, **asdict(asked.canonical())))

@@ -85,22 +85,33 @@ def read_work(connection: Connection, held: Sequence[Lease], recipe_id: int, *, 
     rows = connection.execute(
         select(
             item.c.unit_id,
-            item.c.id,
-            file.c.id,
+            item.c.id.label("item_id"),
+            file.c.id.label("file_id"),
             file.c.path,
             file.c.path_raw,
             file.c.size,
             file.c.mtime_ns,
             file.c.image_id,
-            has_caption,
-            case((file.c.image_id.is_(None), twin), else_=False),
+            has_caption.label("captioned"),
+            case((file.c.image_id.is_(None), twin), else_=False).label("twin"),
         )
         .join(file, file.c.id == item.c.file_id)
         .where(item.c.unit_id.in_(list(by_unit)), item.c.state == "queued")
         .order_by(item.c.id)
     )
     return [
-        Work(by_unit[row[0]], *tuple(row)[1:8], captioned=not again and bool(row[8]), twin=not again and bool(row[9]))
+        Work(
+            by_unit[row.unit_id],
+            row.item_id,
+            row.file_id,
+            row.path,
+            row.path_raw,
+            row.size,
+            row.mtime_ns,
+            row.image_id,
+            captioned=not again and bool(row.captioned),
+            twin=not again and bool(row.twin),
+        )
         for row in rows
     ]
 

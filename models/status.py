@@ -79,7 +79,7 @@ def jobs(
         .group_by(job.c.id)
         .order_by(job.c.id.desc())
     )
-    return [JobStatus(*row) for row in rows]
+    return [JobStatus(*tuple(row)) for row in rows]
 
 
 def workers(connection: Connection, *, queue_name: str | None = None) -> list[RowMapping]:

@@ -215,8 +215,7 @@ def upgrade() -> None:
         sa.Column("crashes", sa.Integer(), nullable=False),
         sa.Column("run_after", sa.Double(), nullable=False),
         sa.Column("lease_until", sa.Double(), nullable=True),
-        sa.Column("rung_at", sa.Double(), nullable=False),
-        sa.Column("items", sa.Integer(), nullable=False),
+        sa.Column("pictures", sa.Integer(), nullable=False),
         sa.Column("done", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.CheckConstraint(

@@ -1,0 +1,77 @@
+"""`blipq cancel`, `retry`, `pause` and `resume`."""
+
+from __future__ import annotations
+
+import click
+
+from blipq.producer.output import emit_json
+
+QUEUE = click.Choice(["caption", "train"])
+
+
+@click.command()
+@click.argument("job", type=int)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def cancel(job: int, as_json: bool) -> None:
+    """Take back what JOB has left to do; what a worker holds ends with its present batch, unwritten."""
+    from blipq import settings
+    from blipq.models import control
+    from blipq.producer.ledger import open_ready
+
+    with open_ready(settings.load()).write() as connection:
+        left = control.cancel(connection, job)
+    if as_json:
+        emit_json({"job": job, "cancelled": left})
+    else:
+        click.echo(f"job {job} cancelled: {left:,} left undone (blipq retry {job} --all takes them up again)")
+
+
+@click.command()
+@click.argument("job", type=int)
+@click.option("--all", "everything", is_flag=True, help="Also what was cancelled before its turn.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def retry(job: int, everything: bool, as_json: bool) -> None:
+    """Queue the failed photos of JOB again. A training job goes on from its newest checkpoint."""
+    from blipq import settings
+    from blipq.models import control
+    from blipq.producer.enqueue import call
+    from blipq.producer.ledger import open_ready
+
+    asked = settings.load()
+    with open_ready(asked).write() as connection:
+        again = control.retry(connection, job, everything=everything)
+    if again:
+        call(asked, [0])
+    if as_json:
+        emit_json({"job": job, "queued": again})
+    else:
+        click.echo(f"job {job}: {again:,} queued again")
+
+
+@click.command()
+@click.argument("queue", type=QUEUE, default="caption")
+def pause(queue: str) -> None:
+    """Hand out no more work of QUEUE (caption or train); what runs ends its batch."""
+    _set_paused(queue, True)
+    click.echo(f"queue {queue} is paused: blipq resume {queue}")
+
+
+@click.command()
+@click.argument("queue", type=QUEUE, default="caption")
+def resume(queue: str) -> None:
+    """Go on handing out work of QUEUE."""
+    from blipq import settings
+    from blipq.producer.enqueue import call
+
+    _set_paused(queue, False)
+    call(settings.load(), [0])
+    click.echo(f"queue {queue} goes on")
+
+
+def _set_paused(queue: str, paused: bool) -> None:
+    from blipq import settings
+    from blipq.models import control
+    from blipq.producer.ledger import open_ready
+
+    with open_ready(settings.load()).write() as connection:
+        control.set_paused(connection, queue, paused)

@@ -1,0 +1,60 @@
+"""`blipq up`, `down` and `worker`: the processes that do the work."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Run behind, until `blipq down`.")
+def up(detach: bool) -> None:
+    """Keep broker and workers of this machine: here until Ctrl-C, or behind with --detach."""
+    from blipq import settings
+    from blipq.producer import daemon
+    from blipq.producer.errors import UserError
+    from blipq.producer.ledger import open_ready
+
+    asked = settings.load()
+    open_ready(asked)
+    if detach:
+        started = daemon.start(asked, idle=None)
+        click.echo(f"the daemon {'was started' if started else 'runs already'}: log in {daemon.log_path(asked)}")
+        return
+    running = daemon.running(asked)
+    if running is not None:
+        raise UserError(f"a daemon runs already (process {running.pid}): blipq down stops it")
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "blipq.worker.supervisor"])
+
+
+@click.command()
+def down() -> None:
+    """Stop the local daemon after its present batch; what is left stays queued."""
+    from blipq import settings
+    from blipq.producer import daemon
+
+    stopped = daemon.stop(settings.load())
+    click.echo("the daemon stopped" if stopped else "no daemon runs")
+
+
+@click.command()
+@click.option("--queues", default="caption,train", show_default=True, help="Comma-separated.")
+@click.option("--device", help="auto, cpu, cuda:0 or cuda:0,cuda:1: one captioning process each.  [BLIPQ_DEVICE]")
+def worker(queues: str, device: str | None) -> None:
+    """Keep workers of this host for a shared Redis and PostgreSQL (BLIPQ_REDIS_URL, BLIPQ_DATABASE_URL)."""
+    from blipq import settings
+    from blipq.models.control import QUEUES
+    from blipq.producer.errors import UserError
+    from blipq.producer.ledger import open_ready
+
+    unknown = [queue for queue in queues.split(",") if queue not in QUEUES]
+    if unknown:
+        raise UserError(f"no queue {unknown[0]}: there are {' and '.join(QUEUES)}")
+    asked = settings.load()
+    open_ready(asked)
+    command = [sys.executable, "-P", "-m", "blipq.worker.supervisor", "--queues", queues]
+    command += ["--device", device] if device else []
+    command += [] if asked.embedded else ["--unlocked"]
+    os.execv(sys.executable, command)

@@ -1,0 +1,146 @@
+"""What a worker has claimed: which job's turn it is, its units' leases, and giving them back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from sqlalchemy import Connection, select
+
+from blipq.models import control, lease, results
+from blipq.models.lease import UNIT_ITEMS, DueJob, Lease
+from blipq.models.results import Work
+from blipq.models.schema import upload
+from blipq.settings import Settings
+from blipq.worker.batch_sizes import BatchSizes
+from blipq.worker.model_cache import ModelCache
+from blipq.worker.orders import Order
+from blipq.worker.readiness import make_ready
+from blipq.worker.standing import Standing
+from blipq.worker.task import Task
+
+QUANTUM_LOADS = 10  # a loaded model goes on for ten times what loading another costs
+AHEAD = 2  # batches that are claimed: one on the model, one being decoded
+MOST_UNITS = 32  # a claim: 2,048 pictures, and under 100 ms
+
+
+class Claims:
+    """The leases of a worker's caption units, and the orders behind them. Used by the model's thread alone."""
+
+    def __init__(self, standing: Standing, settings: Settings, models: ModelCache, sizes: BatchSizes) -> None:
+        self._standing = standing
+        self._ledger = standing.ledger
+        self._settings = settings
+        self._models = models
+        self._sizes = sizes
+        self._orders: dict[int, Order] = {}
+        self._leases: dict[int, Lease] = {}
+        self._suspect = False  # held alone: nothing is claimed beside it
+
+    def more(self, in_hand: int, most_urgent: int | None) -> list[Task] | None:
+        """Claim until two batches are in hand, and beyond that what is more urgent. None where the queue is paused."""
+        claimed: list[Task] = []
+        while not self._standing.stopping.is_set():
+            with self._ledger.read() as connection:
+                if control.is_paused(connection, "caption"):
+                    return None
+                due = lease.due(connection, "caption")
+            choice = self._choose(due)
+            if choice is None or self._suspect:
+                break
+            order = self._order(choice)
+            if order is None:
+                continue  # it cannot be done now: its row says why, and it is no longer due
+            wanted = AHEAD * self._sizes.of(order) - in_hand - len(claimed)
+            if wanted <= 0 and (most_urgent is None or order.priority <= most_urgent):
+                break
+            tasks = self._claim(order, max(1, wanted))
+            if not tasks:
+                break
+            claimed += tasks
+            most_urgent = max(order.priority, order.priority if most_urgent is None else most_urgent)
+        return claimed
+
+    def forget_ended(self, busy: Collection[int]) -> None:
+        """Stop keeping units of which no picture is on its way any more."""
+        self.forget([unit_id for unit_id in self._leases if unit_id not in busy])
+
+    def forget(self, unit_ids: Collection[int]) -> None:
+        """Stop keeping units: they ended or are no longer ours."""
+        for unit_id in unit_ids:
+            self._leases.pop(unit_id, None)
+        self._standing.let_go(unit_ids)
+        if not self._leases:
+            self._suspect = False
+
+    def hand_back(self) -> set[int]:
+        """Give back all units; what they have left is due again at once. Returns their ids."""
+        held = dict(self._leases)
+        if held:
+            with self._ledger.write() as connection:
+                lease.hand_back(connection, list(held.values()))
+        self.forget(held)
+        return set(held)
+
+    def postpone(self, job_id: int, seconds: float, note: str) -> set[int]:
+        """Give back a job's units and let it wait. Returns the units' ids."""
+        with self._ledger.write() as connection:
+            lease.postpone(connection, job_id, seconds, note)
+        return self.hand_back_job(job_id)
+
+    def hand_back_job(self, job_id: int) -> set[int]:
+        """Give back a job's units. Returns their ids."""
+        held = {one.unit_id: one for one in self._leases.values() if one.job_id == job_id}
+        with self._ledger.write() as connection:
+            lease.hand_back(connection, list(held.values()))
+        self.forget(held)
+        return set(held)
+
+    def _choose(self, due: list[DueJob]) -> DueJob | None:
+        """The first job by priority and turn; but while its quantum lasts, one of that priority for a loaded model."""
+        if not due:
+            return None
+        first = due[0]
+        if time.monotonic() - self._models.loaded_at < QUANTUM_LOADS * self._models.last_load:
+            for other in due:
+                known = self._orders.get(other.job_id)
+                if other.priority == first.priority and known is not None and self._models.holds(known.kind):
+                    return other
+        return first
+
+    def _order(self, due: DueJob) -> Order | None:
+        known = self._orders.get(due.job_id)
+        if known is None or not self._models.holds(known.kind):
+            known = make_ready(self._ledger, due, self._models, self._sizes)
+            if known is not None:
+                self._orders[due.job_id] = known
+        return known
+
+    def _claim(self, order: Order, wanted: int) -> list[Task]:
+        units = min(MOST_UNITS, max(1, wanted // UNIT_ITEMS))
+        with self._ledger.write() as connection:
+            claimed = lease.claim(
+                connection,
+                self._standing.worker_id,
+                order.job_id,
+                self._settings.lease,
+                units,
+                alone=not self._leases,
+            )
+            if not claimed:
+                return []
+            works = results.read_work(connection, claimed, order.recipe_id, again=order.again)
+            data = _uploads(connection, works)
+        self._standing.hold(claimed)
+        self._leases.update((one.unit_id, one) for one in claimed)
+        self._suspect = any(one.crashes for one in claimed)
+        return [Task(order, work, data.get(work.file_id)) for work in works]
+
+
+def _uploads(connection: Connection, works: Collection[Work]) -> dict[int, bytes]:
+    """The bytes of pictures that came by HTTP."""
+    ids = [work.file_id for work in works if work.path.startswith("upload:")]
+    if not ids:
+        return {}
+    rows = connection.execute(select(upload.c.file_id, upload.c.data).where(upload.c.file_id.in_(ids)))
+    return {row.file_id: bytes(row.data) for row in rows}

@@ -1,0 +1,197 @@
+"""The feed of the model: has claimed pictures decoded ahead, and hands over batches, the most urgent first."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+
+from blipq.models import results
+from blipq.models.database import Ledger
+from blipq.models.results import Captioned, Content, Failed
+from blipq.settings import Settings
+from blipq.worker.batch_sizes import BatchSizes
+from blipq.worker.claims import Claims
+from blipq.worker.engine.picture import BadImage, Identity, Picture, Shape
+from blipq.worker.engine.pool import DecodePool, Request
+from blipq.worker.model_cache import ModelCache
+from blipq.worker.orders import Kind
+from blipq.worker.storage import KINDS, WAIT_SECONDS, Storage
+from blipq.worker.task import Settled, Task
+
+Answer = Picture | Identity | BadImage
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the model does next (one kind of task, or none), and what was settled without it."""
+
+    tasks: tuple[Task, ...]
+    settled: tuple[Settled, ...]
+
+
+class Feed:
+    """Every picture between its claim and the model. Used by the model's thread alone."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        claims: Claims,
+        models: ModelCache,
+        sizes: BatchSizes,
+        pool: DecodePool,
+    ) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._claims = claims
+        self._models = models
+        self._sizes = sizes
+        self._pool = pool
+        self._decoding: dict[Future[Answer], Task] = {}
+        self._ready: dict[Kind, list[Task]] = defaultdict(list)
+        self._settled: list[Settled] = []
+        self._storage = Storage()
+
+    def next_batch(self) -> Batch | None:
+        """Claim, decode, and cut the next batch; None when nothing is due or the queue is paused."""
+        waited = False
+        while True:
+            claimed = self._claims.more(self._in_hand(), self._most_urgent())
+            if claimed is None:
+                return None
+            self._begin(claimed)
+            self._collect(0)
+            batch = self._cut(short=waited)
+            if batch is not None:
+                return batch
+            if self._decoding:
+                self._collect(0.05)
+            elif any(self._ready.values()):
+                time.sleep(self._settings.batch_window)  # others may want to ride along
+                waited = True
+            else:
+                self._settled += self._storage.release_all()
+                return Batch((), self._take_settled()) if self._settled else None
+
+    def put_back(self, tasks: Sequence[Task]) -> None:
+        """Decoded pictures that the model could not take this time: they come first again."""
+        if tasks:
+            self._ready[tasks[0].order.kind][:0] = tasks
+
+    def give_up(self, job_ids: Collection[int]) -> None:
+        """Forget the pictures of jobs that failed, and give their units back to nobody."""
+        for job_id in job_ids:
+            self.drop(self._claims.hand_back_job(job_id))
+
+    def after_store(self, gone: Collection[int]) -> None:
+        """Drop the units that were lost, and forget those of which all is stored."""
+        self.drop(gone)
+        self._claims.forget_ended({task.work.lease.unit_id for task in self._tasks()} | self._settled_units())
+
+    def drop(self, unit_ids: Collection[int]) -> None:
+        """Forget every picture of some units: they are no longer ours."""
+        if not unit_ids:
+            return
+        for future, task in list(self._decoding.items()):
+            if task.work.lease.unit_id in unit_ids:
+                future.cancel()
+                del self._decoding[future]
+        for kind, tasks in self._ready.items():
+            self._ready[kind] = [task for task in tasks if task.work.lease.unit_id not in unit_ids]
+        self._settled = [one for one in self._settled if one[1].work.lease.unit_id not in unit_ids]
+        self._storage.drop(unit_ids)
+        self._claims.forget(unit_ids)
+
+    # Decoding
+
+    def _begin(self, claimed: Sequence[Task]) -> None:
+        per_unit: dict[int, int] = defaultdict(int)
+        for task in claimed:
+            per_unit[task.work.lease.unit_id] += 1
+        for task in claimed:
+            work = task.work
+            if work.captioned:
+                self._settled.append((task.order, Captioned(work, None, None)))
+            elif work.lease.crashes >= self._settings.attempts and per_unit[work.lease.unit_id] == 1:
+                message = f"the model's process died {work.lease.crashes} times, at last on this picture alone"
+                self._settled.append((task.order, Failed(work, "crash", message)))
+            else:
+                self._decode(task, identify=work.twin)
+
+    def _decode(self, task: Task, *, identify: bool) -> None:
+        wants = self._models.get(task.order.kind).preprocessing
+        shape = None if identify else Shape(wants.height, wants.width, wants.resample)
+        path = None if task.data is not None else task.work.raw or os.fsencode(task.work.path)
+        self._decoding[self._pool.submit(Request(path, task.data, shape))] = task
+
+    def _collect(self, seconds: float) -> None:
+        """Take in what the decoders finished, waiting some seconds for the first."""
+        finished = wait(self._decoding, timeout=seconds, return_when=FIRST_COMPLETED).done
+        for future in sorted(finished, key=lambda done: self._decoding[done].work.item_id):
+            task = self._decoding.pop(future, None)
+            if task is not None:  # a job whose disk is gone takes its other pictures along
+                self._answer(task, future.result())
+
+    def _answer(self, task: Task, answer: Answer) -> None:
+        job_id = task.order.job_id
+        if isinstance(answer, BadImage) and answer.kind in KINDS:
+            if self._storage.add(task, answer):
+                self.drop(self._claims.postpone(job_id, WAIT_SECONDS, f"storage unreachable: {answer.message}"))
+            return
+        self._settled += self._storage.release(job_id)
+        if isinstance(answer, BadImage):
+            self._settled.append((task.order, Failed(task.work, answer.kind, answer.message)))
+        elif isinstance(answer, Picture):
+            self._ready[task.order.kind].append(replace(task, data=None, picture=answer))
+        elif self._is_captioned(task, answer):
+            content = Content(answer.sha256, answer.width, answer.height, answer.format)
+            self._settled.append((task.order, Captioned(task.work, content, None)))
+        else:
+            self._decode(task, identify=False)
+
+    def _is_captioned(self, task: Task, found: Identity) -> bool:
+        with self._ledger.read() as connection:
+            return bool(results.captioned_contents(connection, task.order.recipe_id, [found.sha256]))
+
+    # Batches
+
+    def _cut(self, *, short: bool) -> Batch | None:
+        """A batch of the most urgent kind: a full one, or what there is when no more of it is being decoded."""
+        kinds = [kind for kind, tasks in self._ready.items() if tasks]
+        if not kinds:
+            return None
+        kind = max(kinds, key=lambda one: max(self._urgency(task) for task in self._ready[one]))
+        tasks = sorted(self._ready[kind], key=self._urgency, reverse=True)
+        size = self._sizes.of(tasks[0].order)
+        coming = any(task.order.kind == kind for task in self._decoding.values())
+        if len(tasks) < size and (coming or not short):
+            return None
+        self._ready[kind] = tasks[size:]
+        return Batch(tuple(tasks[:size]), self._take_settled())
+
+    @staticmethod
+    def _urgency(task: Task) -> tuple[int, int]:
+        return task.order.priority, -task.work.item_id
+
+    def _most_urgent(self) -> int | None:
+        return max((task.order.priority for task in self._tasks()), default=None)
+
+    def _in_hand(self) -> int:
+        return len(self._decoding) + sum(map(len, self._ready.values()))
+
+    def _take_settled(self) -> tuple[Settled, ...]:
+        taken, self._settled = tuple(self._settled), []
+        return taken
+
+    def _settled_units(self) -> set[int]:
+        return {outcome.work.lease.unit_id for _, outcome in self._settled}
+
+    def _tasks(self) -> Iterator[Task]:
+        yield from self._decoding.values()
+        for tasks in self._ready.values():
+            yield from tasks
+        yield from self._storage.tasks()

@@ -1,0 +1,115 @@
+"""The models that a worker holds: two at the most, the least used goes first, none after idle minutes."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blipq.models import weights
+from blipq.models.database import Ledger
+from blipq.settings import Settings
+from blipq.worker.orders import Kind
+
+if TYPE_CHECKING:
+    from blipq.worker.engine.captioner import Captioner
+
+HELD = 2  # two full-size models in bf16 are 1.4 GB
+_log = logging.getLogger(__name__)
+
+
+class ModelChanged(Exception):
+    """A folder no longer holds the weights that a job was enqueued with."""
+
+
+@dataclass
+class _Loaded:
+    captioner: Captioner
+    seconds: float
+    used_at: float
+
+
+class ModelCache:
+    """Opens models and keeps them. Used by the model's thread; `unload_idle` may come from another."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, show: Callable[..., None]) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._show = show
+        self._loaded: dict[tuple[str, str], _Loaded] = {}
+        self.lock = threading.Lock()  # held by the model's thread while it works
+        self.last_load = 0.0  # seconds that the last load took
+        self.loaded_at = 0.0
+
+    def holds(self, kind: Kind) -> bool:
+        """Whether a model is loaded."""
+        return (kind.weights, kind.precision) in self._loaded
+
+    def get(self, kind: Kind) -> Captioner:
+        """The model of a kind, loaded if need be.
+
+        Raises UnknownModel, HubUnreachable, ModelChanged, engine.captioner.NotACaptioner.
+        """
+        key = (kind.weights, kind.precision)
+        if key not in self._loaded:
+            while len(self._loaded) >= HELD:
+                self._unload(min(self._loaded, key=lambda k: self._loaded[k].used_at))
+            self._load(key, kind)
+        loaded = self._loaded[key]
+        loaded.used_at = time.monotonic()
+        return loaded.captioner
+
+    def unload_idle(self) -> None:
+        """Give the device back what was not used for `BLIPQ_MODEL_IDLE` seconds."""
+        if self.lock.acquire(blocking=False):
+            try:
+                now = time.monotonic()
+                for key, loaded in list(self._loaded.items()):
+                    if now - loaded.used_at > self._settings.model_idle:
+                        self._unload(key)
+            finally:
+                self.lock.release()
+
+    def close(self) -> None:
+        """Unload all."""
+        for key in list(self._loaded):
+            self._unload(key)
+
+    def _load(self, key: tuple[str, str], kind: Kind) -> None:
+        self._show(state="loading", model=kind.model)
+        began = time.monotonic()
+        precision = self._settings.precision if kind.precision == "auto" else kind.precision
+        module, _, function = self._settings.captioner.partition(":")
+        open_captioner = getattr(importlib.import_module(module), function)
+        captioner = open_captioner(str(self._folder(kind)), self._settings.device, precision)
+        self.last_load = time.monotonic() - began
+        self.loaded_at = time.monotonic()
+        self._loaded[key] = _Loaded(captioner, self.last_load, self.loaded_at)
+        self._show(state="running", model=kind.model, device=captioner.device)
+        _log.info("loaded %s on %s in %s, %.1f s", kind.model, captioner.device, captioner.precision, self.last_load)
+
+    def _folder(self, kind: Kind) -> Path:
+        """Where the weights lie: checked by content where they are a folder, fetched where they are the Hub's."""
+        with self._ledger.write() as connection:
+            found = weights.resolve(connection, kind.model)
+        if found.id != kind.weights:
+            raise ModelChanged(
+                f"the model {kind.model} has other weights than when the job was enqueued: enqueue again"
+            )
+        if found.folder is not None:
+            return found.folder
+        from blipq.worker.engine.weights import fetch
+
+        name, commit = found.hub
+        return fetch(name, commit, lambda message: self._show(note=message))
+
+    def _unload(self, key: tuple[str, str]) -> None:
+        self._loaded.pop(key).captioner.close()
+        _log.info("unloaded %s", key[0])
+        if not self._loaded:
+            self._show(model=None)
