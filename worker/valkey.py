@@ -43,7 +43,7 @@ _started: list[subprocess.Popen[bytes]] = []  # kept so that they are reaped
 _LAUNCHER = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; a frozen server would not heed SIGTERM
     if os.getppid() != int(sys.argv[1]):
         sys.exit("the starter ended")
 os.execv(sys.argv[2], sys.argv[2:])
@@ -52,6 +52,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 class BrokerError(Exception):
     """The broker cannot be used; the message is one line: what is wrong, and what to do."""
+
+
+class _RefusedError(BrokerError):
+    """The server ended by itself, as it does over a disk that it cannot read; not killed, not silent."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +151,21 @@ def binary() -> Path:
 
 
 def _launch_readable(home: Path, lock: int) -> Path:
-    """Launch, and once more without the old disk if the server dies of it."""
+    """Launch, and once more if the server dies of it: without its old disk where it refused that."""
     server = binary()
     aof = home / "broker" / "appendonlydir"
     try:
         return _launch(home, lock, server)
-    except BrokerError as error:
+    except _RefusedError as error:
         if not aof.exists():
             raise
         aside = aof.with_suffix(".broken")
         shutil.rmtree(aside, ignore_errors=True)  # only the last one is kept
         aof.rename(aside)
         _log.warning("%s; its disk was set aside as %s (the ledger is whole)", error, aside)
-        return _launch(home, lock, server)
+    except BrokerError as error:
+        _log.warning("%s; trying once more", error)
+    return _launch(home, lock, server)
 
 
 def _launch(home: Path, lock: int, server: Path) -> Path:
@@ -191,9 +197,10 @@ def _launch(home: Path, lock: int, server: Path) -> Path:
         return place
     process.kill()
     process.wait()
-    said = (folder / "log").read_text(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"]
-    raise BrokerError(
-        f"the embedded broker did not start: {said[-1].strip()}; see {folder / 'log'}, or set BLIPQ_REDIS_URL"
+    lines = (folder / "log").read_text(errors="replace").splitlines()
+    said = [line.strip() for line in lines if "WARNING" not in line] or [f"exit status {process.returncode}"]
+    raise (_RefusedError if process.returncode > 0 else BrokerError)(
+        f"the embedded broker did not start: {said[-1]}; see {folder / 'log'}, or set BLIPQ_REDIS_URL"
     )
 
 
