@@ -155,6 +155,7 @@ class Network:
         model.vision_model.requires_grad_(plan.freeze != "vision")
         model.text_decoder.requires_grad_(plan.freeze != "decoder")
         if plan.lora:
+            torch.manual_seed(plan.seed)  # the adapters start from random numbers
             _add_lora(model, plan)
         if plan.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
