@@ -219,3 +219,15 @@ def test_the_image_runs_blipq_and_not_as_root() -> None:
     assert last["USER"] == "${UID}"
     assert ("ARG", "UID=1000") in dockerfile()
     assert shlex.split(last["HEALTHCHECK"].partition("CMD ")[2].strip("[]").replace(",", ""))[0] in scripts
+
+
+@pytest.mark.parametrize("service", ["migrate", "worker", "worker-cpu", "serve"])
+def test_each_service_runs_a_command_that_blipq_has(service: str, blipq: Any) -> None:
+    words = ours()[service]["command"]
+    flags = [word for word in words if word.startswith("--")]
+    names = words[: words.index(flags[0])] if flags else words
+    if service == "serve" and "serve" not in blipq("--help").stdout:
+        pytest.skip("`blipq serve` is not written yet")
+    shown = blipq(*names, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert all(flag in shown.stdout for flag in flags)

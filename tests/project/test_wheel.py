@@ -15,9 +15,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-COMMAND_LINE = pytest.mark.skipif(
-    not (ROOT / "producer" / "cli.py").exists(), reason="the command line is not written yet"
-)
 BUILD = "import sys; from setuptools import build_meta as b; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 
 
@@ -94,13 +91,11 @@ def test_the_package_comes_from_the_wheel_outside_the_checkout(environment: Path
     assert Path(where.strip()).is_relative_to(environment)
 
 
-@COMMAND_LINE
 def test_the_installed_command_knows_its_version(environment: Path, tmp_path: Path) -> None:
     asked = run(environment, "python", "-c", "import blipq; print(blipq.__version__)", cwd=tmp_path).strip()
     assert asked in run(environment, "blipq", "--version", cwd=tmp_path)
 
 
-@COMMAND_LINE
 def test_the_installed_demo_runs_outside_the_checkout(environment: Path, tmp_path: Path) -> None:
     try:
         run(environment, "blipq", "demo", cwd=tmp_path)
