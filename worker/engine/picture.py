@@ -96,7 +96,7 @@ def decode(data: bytes, shape: Shape, limits: Limits) -> Picture | BadImage:
     bits scaled to 8, first frame of an animation, first page of a TIFF.
 
     One call at a time a process: Pillow's own pixel limit and Python's warning filters are set meanwhile.
-    Memory and time are limited by `DecodePool`, not here.
+    Of `limits` only the pixels are held here: bytes, memory and seconds are `DecodePool`'s, which stands around it.
     """
     try:
         with strict(limits.pixels):

@@ -57,7 +57,15 @@ def read_picture(path: bytes, limit: int) -> bytes | BadImage:
 
 def too_big(size: int, limit: int) -> BadImage:
     """What is said of a file, or an upload, of more than `limit` bytes."""
-    return BadImage("too-big", f"{size / 1e6:.4g} MB, and the limit is {limit / 1e6:g} MB")
+    return BadImage("too-big", f"{_in_words(size)}, and the limit is {_in_words(limit)}")
+
+
+def _in_words(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.4g} {unit}"
+        size /= 1000
+    return f"{size:.4g} TB"
 
 
 def _failure(error: OSError | ValueError) -> BadImage:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -125,6 +125,17 @@ def test_raw_edits_of_webp(scene: Image.Image, encode: Encode) -> None:
         assert identify(turned) != identify(webp)
 
 
+def test_a_preview_behind_a_phone_s_jpeg_changes_nothing(scene: Image.Image, encode: Encode, limits: Limits) -> None:
+    plain = encode(scene, "JPEG")
+    mpo = encode(scene, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    assert len(mpo) > len(plain)
+    assert identify(mpo) == identify(plain)
+    for draft in (Shape(64, 96), Shape(8, 8)):
+        found = decode(mpo, draft, limits)
+        assert np.array_equal(found.pixels, decode(plain, draft, limits).pixels)
+        assert found.format == "JPEG"
+
+
 def test_animations_count_as_all_their_frames(scene: Image.Image, encode: Encode) -> None:
     for format in ("PNG", "WEBP"):
         one, two = (
@@ -156,11 +167,13 @@ def test_decoding_agrees_with_identity(scene: Image.Image, encode: Encode, limit
 HEADS = [b"", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xda\0\x02", b"\x89PNG\r\n\x1a\n", b"RIFF\x20\0\0\0WEBPVP8X"]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(HEADS), st.binary(max_size=200))
 def test_any_bytes_have_an_identity(head: bytes, rest: bytes) -> None:
     assert len(identify(head + rest)) == 32
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.binary(max_size=80))
 def test_any_notes_have_an_orientation(exif: bytes, xmp: bytes) -> None:
     from blipq.worker.engine.rgb import metadata_orientation
