@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from blipq.worker.engine.training.checkpoint import checkpoints
+
+
+def series(events):
+    return [(event["step"], event["loss"], event["unsmoothed"]) for event in events if event["event"] == "step"]
+
+
+def test_kill_9_at_any_moment_costs_no_step_of_the_series(photos, plan_of, tmp_path, child):
+    # Given an unbroken run
+    folder = photos(24)
+    whole, status = child(plan_of(folder, out=str(tmp_path / "whole"), epochs=3, checkpoint_every=4)).end()
+    assert (status, whole[-1]["event"]) == (0, "done")
+    # When another is killed at random moments and resumed from the newest checkpoint that is whole
+    plan = plan_of(folder, out=str(tmp_path / "killed"), epochs=3, checkpoint_every=4)
+    moments = random.Random(5)
+    kept, resume = [], []
+    for last in (moments.randint(5, 12), moments.randint(18, 30)):
+        running = child(plan, *resume)
+        events = running.read(lambda event, last=last: event["event"] == "step" and event["step"] >= last)
+        time.sleep(moments.random() / 20)
+        running.process.kill()
+        events += running.end()[0]
+        newest = checkpoints(Path(plan.out))[-1]
+        resume = ["--resume", str(newest)]
+        # what comes after the checkpoint is dropped, as a worker drops its rows
+        kept = [row for row in kept + series(events) if row[0] <= int(newest.name.removeprefix("step-"))]
+    events, status = child(plan, *resume).end()
+    # Then the losses are those of the unbroken run, bit for bit
+    assert (status, events[-1]["event"]) == (0, "done")
+    assert kept + series(events) == series(whole)
+    assert events[-1]["best_step"] == whole[-1]["best_step"]
+    assert not list(Path(plan.out).glob(".*.partial"))
+
+
+def test_sigterm_finishes_the_step_and_saves(photos, plan_of, child):
+    running = child(plan_of(photos(24), epochs=500))
+    events = running.read(lambda event: event["event"] == "step" and event["step"] == 3)
+    running.process.send_signal(signal.SIGTERM)
+    rest, status = running.end()
+    assert status == 0
+    assert [event["event"] for event in rest[-2:]] == ["saved", "stopped"]
+    assert rest[-1]["path"] == rest[-2]["path"]
+    with safe_open(Path(rest[-1]["path"]) / "training.safetensors", "pt") as file:
+        assert (
+            json.loads(file.metadata()["run"])["standing"]["step"] == rest[-1]["step"] == series(events + rest)[-1][0]
+        )
+
+
+def test_two_processes_give_the_losses_of_one_at_the_same_global_batch(photos, plan_of, tmp_path, child):
+    folder = photos(25)
+    options = {"batch_size": 4, "freeze": "none", "validation": 0.2, "epochs": 2}
+    one, first = child(plan_of(folder, out=str(tmp_path / "one"), **options)).end()
+    two, second = child(plan_of(folder, out=str(tmp_path / "two"), devices=("cpu", "cpu"), **options)).end()
+    assert (first, second) == (0, 0)
+    assert [row[0] for row in series(two)] == [row[0] for row in series(one)]
+    for (_, loss, unsmoothed), (_, same, likewise) in zip(series(one), series(two), strict=True):
+        assert loss == pytest.approx(same, abs=2e-5)
+        assert unsmoothed == pytest.approx(likewise, abs=2e-5)
+    scores = [[event["validation_loss"] for event in events if event["event"] == "epoch"] for events in (one, two)]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-5)
+    assert [event["model"] for event in two if event["event"] == "evaluation"] == ["base", "tuned"]
+
+
+def test_sigterm_reaches_all_processes_of_a_run(photos, plan_of, child):
+    running = child(plan_of(photos(24), epochs=500, devices=("cpu", "cpu")))
+    running.read(lambda event: event["event"] == "step" and event["step"] == 2)
+    running.process.send_signal(signal.SIGTERM)
+    rest, status = running.end()
+    assert (status, rest[-1]["event"]) == (0, "stopped")
+    assert Path(rest[-1]["path"]).is_dir()
+
+
+def test_the_child_dies_with_its_parent(photos, plan_of, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(plan_of(photos(24), epochs=5000).to_json()))
+    starter = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-m', 'blipq.worker.engine.training.child',"
+        f" '--plan', {str(plan)!r}], stdout=subprocess.PIPE, text=True); print(child.pid, flush=True)\n"
+        "for line in child.stdout:\n    print(line, end='', flush=True)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", starter], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    for line in parent.stdout:
+        if '"event": "step"' in line:
+            break
+    parent.kill()
+    parent.communicate()
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text():
+            return
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the child outlived its parent by 5 s")
+
+
+def test_a_dry_run_tells_sizes_samples_steps_and_time_and_keeps_nothing(photos, plan_of, child):
+    plan = plan_of(photos(30), epochs=3)
+    (report,), status = child(plan, "--dry-run").end()
+    assert status == 0
+    assert (report["pictures"], report["validation_pictures"], report["steps"]) == (27, 3, 42)
+    assert len(report["samples"]) == 3
+    assert report["token_lengths"] == {"shortest": 12, "median": 12, "longest": 12}
+    assert report["samples"][0]["caption"].startswith("a ")
+    assert report["seconds"]["total"] > report["seconds"]["step"] > 0
+    assert report["plan"]["freeze"] == "vision"
+    assert not Path(plan.out).exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"epochs": 0}, "epochs=0: takes a whole number >= 1"),
+        ({"colour": 1}, "a training plan has no colour"),
+        ({"preset": "book"}, "preset=book: takes notebook"),
+    ],
+)
+def test_a_wrong_plan_is_one_line_and_exit_2(child, values, says):
+    (event,), status = child({"base": "x", "data": "y", "out": "z", **values}).end()
+    assert (status, event["event"], event["kind"]) == (2, "failed", "usage")
+    assert says in event["message"]
+    assert "\n" not in event["message"]
+
+
+def test_a_dataset_that_cannot_be_reached_is_said_within_10_seconds(plan_of, child, tmp_path):
+    began = time.monotonic()
+    running = child(plan_of(tmp_path).to_json() | {"data": "ybelkada/football-dataset"})
+    events, status = running.end()
+    assert status == 2
+    assert "ybelkada/football-dataset cannot be reached" in events[-1]["message"]
+    assert "give a folder" in events[-1]["message"]
+    assert time.monotonic() - began < 30  # import and model load under load included; the Hub itself gets 8
