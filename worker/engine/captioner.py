@@ -128,7 +128,7 @@ class Captioner:
         if self._state is None or not self._state.fits(images, beams, columns):
             if self._graphs is not None:
                 images, columns = bucket(images), -(-columns // GRAPH_COLUMNS) * GRAPH_COLUMNS
-                self._graphs = Graphs()
+                self._graphs.forget()
             self._state = None  # before the next is made: both together may not fit
             self._state = State(self._text.shape, images, beams, columns, self._place, self._dtype)
         return self._state
@@ -151,7 +151,8 @@ class Captioner:
                 raise
         # Outside of the handlers: there the traceback still holds the batch's tensors.
         self._state = None
-        self._graphs = Graphs() if self._graphs is not None else None
+        if self._graphs is not None:
+            self._graphs.forget()
         if self._place.type == "cuda":
             torch.cuda.empty_cache()
         raise OutOfMemory(message.splitlines()[0] if message else "no memory left")

@@ -36,6 +36,11 @@ class Graphs:
         graph.replay()
         return logits[: pictures * state.beams]
 
+    def forget(self) -> None:
+        """Drop the recordings: they hold the addresses of a state that goes away."""
+        self.recorded.clear()
+        self.pool = None
+
     def _record(self, text: Text, state: State, rows: int) -> tuple[Any, Tensor]:
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
