@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from blipq.worker.engine import wire
 from blipq.worker.engine.picture import BadImage, Limits, Picture, Shape, decode, describe
-from blipq.worker.engine.source import read_picture, too_big
+from blipq.worker.engine.source import read_picture
 
 Work = Callable[[bytes, Shape | None, Limits], wire.Answer]
 Read = Callable[[bytes, int], bytes | BadImage]
@@ -52,10 +52,7 @@ def serve(work: Work = answer, read: Read = read_picture) -> None:
 
 def _answer(body: bytes, header: wire.Header, shared: mmap.mmap, limits: Limits, work: Work, read: Read) -> wire.Answer:
     try:
-        if header.by_path:
-            data = read(body, limits.bytes)
-        else:
-            data = body if len(body) <= limits.bytes else too_big(len(body), limits.bytes)
+        data = read(body, limits.bytes) if header.by_path else body
         if isinstance(data, BadImage):
             return data
         shared[0] = wire.DECODING

@@ -28,7 +28,7 @@ _SLICE = 1.0  # seconds of waiting counted at once: a stopped and continued mach
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 # A process has one core, and every thread's stack and arena counts against its memory.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-_SIGNALS = {
+_SIGNALS: dict[int, str] = {
     signal.SIGSEGV: "it reached for memory that is not its own",
     signal.SIGBUS: "it reached for memory that is not there",
     signal.SIGABRT: "it gave up",
@@ -58,11 +58,11 @@ class TimedOut(Lost):
 
 
 class DecodeProcess:
-    """One process at a time, with up to `wire.SLOTS` pictures in it. `kill` may come from any thread."""
+    """One process at a time, with up to `wire.SLOTS` pictures in it. `end` may come from any thread."""
 
     def __init__(self, command: Sequence[str], limits: Limits) -> None:
         self._command, self._limits = command, limits
-        self._lock = threading.Lock()  # between start and kill
+        self._lock = threading.Lock()  # between start and end
         self._ended = False
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket
@@ -73,20 +73,21 @@ class DecodeProcess:
 
     @property
     def running(self) -> bool:
-        return self._process is not None
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises NoDecoder."""
         for _ in range(_STARTS):
+            self.stop()
             try:
                 self._spawn()
                 self._sent.clear()
                 self._received = b""
                 if self._take(len(wire.HELLO), _START_SECONDS) == wire.HELLO:
                     return
-                self.stop()
             except (Lost, OSError):
-                self.stop()
+                continue
+        self.stop()
         raise NoDecoder(f"decode processes do not start: {' '.join(self._command)}")
 
     def send(self, request: wire.Request) -> None:
@@ -156,7 +157,8 @@ class DecodeProcess:
         waited = 0.0
         while data:
             waited = self._wait(select.POLLOUT, waited, self._limits.seconds)
-            data = data[self._socket.send(data) :]
+            with suppress(BlockingIOError):
+                data = data[self._socket.send(data) :]
 
     def _take(self, count: int, seconds: float) -> bytes:
         waited = 0.0
@@ -177,12 +179,13 @@ class DecodeProcess:
         ready = select.poll()
         ready.register(self._socket, event)
         while True:
-            step = min(_SLICE, seconds - waited)
+            step = max(0.0, min(_SLICE, seconds - waited))
             began = time.monotonic()
-            if ready.poll(max(step, 0) * 1000):
+            answered = ready.poll(step * 1000)
+            waited += min(step, time.monotonic() - began)
+            if answered:
                 return waited
-            waited += min(step, time.monotonic() - began) if step > 0 else 0
-            if waited >= seconds - 1e-3:
+            if waited >= seconds - 1e-3:  # poll counts in milliseconds
                 reading = self._shared[0] == wire.READING
                 self.stop()
                 if reading:
@@ -200,7 +203,7 @@ class DecodeProcess:
         if code == -signal.SIGKILL:
             return Died(BadImage("memory", "the system killed the decoder, most likely for the memory it took"))
         if why is None and code is not None and code < 0:
-            why = _SIGNALS.get(signal.Signals(-code), f"signal {-code}")
+            why = _SIGNALS.get(-code, f"signal {-code}")
         return Died(BadImage("crash", f"the decoder crashed: {why or f'it ended with status {code}'}"))
 
 

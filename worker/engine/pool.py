@@ -12,12 +12,14 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from blipq.worker.engine.decode_process import DecodeProcess, Died, NoDecoder, TimedOut
 from blipq.worker.engine.picture import BadImage, Limits
+from blipq.worker.engine.source import too_big
 from blipq.worker.engine.wire import SLOTS, Answer, Request
 
 CHILD = (sys.executable, "-P", "-m", "blipq.worker.engine.decode_child")
@@ -44,6 +46,7 @@ class DecodePool:
     def __init__(self, processes: int, limits: Limits, child: Sequence[str] = CHILD) -> None:
         self._queue: SimpleQueue[_Task | None] = SimpleQueue()
         self._closing = threading.Event()
+        self._bytes = limits.bytes
         self._feeders = [
             _Feeder(self._queue, processes, DecodeProcess(child, limits), self._closing) for _ in range(processes)
         ]
@@ -55,7 +58,10 @@ class DecodePool:
         if self._closing.is_set():
             raise RuntimeError("the decode pool is closed")
         task = _Task(request)
-        self._queue.put(task)
+        if request.data is not None and len(request.data) > self._bytes:
+            task.future.set_result(too_big(len(request.data), self._bytes))
+        else:
+            self._queue.put(task)
         return task.future
 
     def close(self) -> None:
@@ -99,10 +105,10 @@ class _Feeder(threading.Thread):
         self._waiting: deque[_Task] = deque()  # taken from the queue, or left by a process that died
 
     def run(self) -> None:
+        with suppress(NoDecoder):  # the first picture will say so
+            self._process.start()
         while not self._closing.is_set():
             try:
-                if not self._process.running:
-                    self._process.start()
                 self._feed()
                 if self._given:
                     self._finish(self._process.receive())
@@ -111,7 +117,7 @@ class _Feeder(threading.Thread):
                 self._take_back()
             except Died as death:
                 self._mourn(death)
-            except NoDecoder as error:
+            except Exception as error:  # no decoder, or a fault of this code: nobody may wait for ever
                 self._give_up(error)
         self._process.stop()
         self._take_back()
@@ -133,6 +139,8 @@ class _Feeder(threading.Thread):
             task = self._waiting[0]
             if self._given and task.request.data is not None:
                 return
+            if not self._given and not self._process.running:  # it may have died idle, by no picture's fault
+                self._process.start()
             self._waiting.popleft()
             if not task.future.cancelled():
                 self._given.append(task)
@@ -171,9 +179,11 @@ class _Feeder(threading.Thread):
         self._waiting.extendleft(reversed(self._given))
         self._given.clear()
 
-    def _give_up(self, error: NoDecoder) -> None:
+    def _give_up(self, error: Exception) -> None:
         """Nothing can be decoded just now; the next picture makes the next attempt."""
-        if not self._closing.is_set() and (self._waiting or self._fetch()):
+        self._process.stop()
+        self._take_back()
+        if self._waiting and not self._closing.is_set():
             task = self._waiting.popleft()
             if task.future.set_running_or_notify_cancel():
                 task.future.set_exception(error)

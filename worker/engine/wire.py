@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
+from PIL import Image
 
+from blipq.worker.engine.formats import FORMATS
 from blipq.worker.engine.picture import BadImage, Identity, Kind, Picture, Shape
 
 HELLO = b"ready"
 SLOTS = 2  # pictures that a process is given at once: one it works at, one that waits
-SLOT = 1024 * 1024 * 3  # bytes: shapes up to 1024 x 1024
+SIDE = 1024  # pixels, the largest side of a shape
+SLOT = SIDE * SIDE * 3  # bytes
 HEAD = 4096  # bytes before the first slot; the first byte says what the process is doing
 SHARED = HEAD + SLOTS * SLOT
 IDLE, READING, DECODING = range(3)
@@ -40,8 +43,11 @@ class Request:
     def __post_init__(self) -> None:
         if (self.path is None) == (self.data is None):
             raise ValueError("a request takes either path or data")
-        if self.shape and not 0 < self.shape.height * self.shape.width * 3 <= SLOT:
-            raise ValueError(f"a shape of {self.shape.height} x {self.shape.width} is beyond {SLOT // 3} pixels")
+        if self.shape:
+            height, width = self.shape.height, self.shape.width
+            if not (min(height, width) > 0 and max(height, width) <= SIDE):
+                raise ValueError(f"a shape of {height} x {width} is beyond 1 to {SIDE} pixels a side")
+            Image.Resampling(self.shape.resample)  # ValueError, too
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,15 @@ def text_length(head: bytes) -> int:
 def unpack_answer(head: bytes, text: bytes, shape: Shape | None, slot: memoryview) -> Answer:
     """The answer to a request of `shape`; pixels are copied out of the slot. ValueError when it is none."""
     what, kind, sha256, width, height, _ = _ANSWER.unpack(head)
+    said = "".join(letter if letter.isprintable() else "?" for letter in text.decode("utf-8", "replace"))
     if what == _BAD and kind < len(_KINDS):
-        return BadImage(_KINDS[kind], text.decode("utf-8", "replace"))
+        return BadImage(_KINDS[kind], said)
+    if not (said in FORMATS and 0 < width < 1 << 31 and 0 < height < 1 << 31):
+        raise ValueError("no format or size of a picture")
     if what == _IDENTITY and shape is None:
-        return Identity(sha256, width, height, text.decode("ascii"))
+        return Identity(sha256, width, height, said)
     if what == _PICTURE and shape is not None:
         count = shape.height * shape.width * 3
         pixels = np.frombuffer(slot, np.uint8, count).reshape(shape.height, shape.width, 3).copy()
-        return Picture(sha256, width, height, text.decode("ascii"), pixels)
-    raise ValueError("the answer of a decode process makes no sense")
+        return Picture(sha256, width, height, said, pixels)
+    raise ValueError("no answer to what was asked")

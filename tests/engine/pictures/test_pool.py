@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blipq.worker.engine import wire
 from blipq.worker.engine.identity import identify
 from blipq.worker.engine.picture import BadImage, Identity, Limits, Picture, Shape, decode
 from blipq.worker.engine.pool import DecodePool, NoDecoder, Request
@@ -272,5 +273,39 @@ def test_senseless_requests_are_refused_at_once() -> None:
         Request()
     with pytest.raises(ValueError, match="either path or data"):
         Request(path=b"a", data=b"b")
-    with pytest.raises(ValueError, match="beyond"):
-        Request(path=b"a", shape=Shape(2000, 2000))
+    for height, width in ((2000, 2), (2, 2000), (0, 10), (10, -1)):
+        with pytest.raises(ValueError, match="1 to 1024 pixels"):
+            Request(path=b"a", shape=Shape(height, width))
+    with pytest.raises(ValueError, match="Resampling"):
+        Request(path=b"a", shape=Shape(8, 8, resample=300))
+
+
+@linux
+def test_a_process_that_is_killed_while_idle_costs_nothing(png: bytes, limits: Limits) -> None:
+    before = children()
+    with DecodePool(1, limits) as pool:
+        for _ in range(4):  # more often than a picture may crash
+            pool.submit(Request(data=png)).result()
+            (child,) = children() - before
+            os.kill(child, signal.SIGKILL)
+            while is_alive(child):
+                time.sleep(0.01)
+            assert isinstance(pool.submit(Request(data=png, shape=SHAPE)).result(), Picture)
+
+
+def test_what_a_decoder_says_cannot_reach_a_terminal_s_controls() -> None:
+    answer = BadImage("corrupt", "red \x1b[31m\nand more")
+    packed = wire.pack_answer(answer)
+    found = wire.unpack_answer(packed[: wire.ANSWER_SIZE], packed[wire.ANSWER_SIZE :], None, memoryview(b""))
+    assert found == BadImage("corrupt", "red ?[31m?and more")
+
+
+def test_sizes_and_formats_that_cannot_be_are_nonsense() -> None:
+    for wrong in (
+        Identity(bytes(32), 1 << 31, 1, "PNG"),
+        Identity(bytes(32), 1, 1, "VIRUS"),
+        Identity(bytes(32), 0, 1, "PNG"),
+    ):
+        packed = wire.pack_answer(wrong)
+        with pytest.raises(ValueError, match="no format or size"):
+            wire.unpack_answer(packed[: wire.ANSWER_SIZE], packed[wire.ANSWER_SIZE :], None, memoryview(b""))
