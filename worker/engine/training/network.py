@@ -158,7 +158,9 @@ class Network:
             torch.manual_seed(plan.seed)  # the adapters start from random numbers
             _add_lora(model, plan)
         if plan.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # The first name came with transformers 5.2x, where the second warns.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         self.train()
 
     def train(self) -> None:
