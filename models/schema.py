@@ -313,10 +313,10 @@ run = Table(
     Column("weights", Text),  # of the base
     Column("data", Text, nullable=False),
     Column("plan", Text, nullable=False),  # JSON: every hyper-parameter
-    Column("folder", Text, nullable=False),
+    Column("folder", Text),  # of its checkpoints; NULL until a worker begins it
     Column("pictures", Integer),
     Column("steps", Integer),  # planned
-    Column("note", Text),
+    Column("note", Text),  # what it is doing, or why it ended early
     Column("started_at", Double),
     Column("ended_at", Double),
     _created(),
@@ -359,6 +359,18 @@ checkpoint = Table(
     Column("is_best", Boolean(create_constraint=False), nullable=False),
     _created(),
     Index("uq_checkpoint_run_id_step", "run_id", "step", unique=True),
+)
+
+remark = Table(
+    "remark",
+    METADATA,
+    _key(),
+    _to("run"),
+    Column("kind", Text, nullable=False),  # bad picture, empty caption, duplicate, cut, memory, ...
+    Column("name", Text, nullable=False, default=""),  # of the picture that it is about
+    Column("message", Text, nullable=False),
+    _created(),
+    Index("uq_remark_run_id_kind_name_message", "run_id", "kind", "name", "message", unique=True),
 )
 
 evaluation = Table(
