@@ -13,11 +13,8 @@ from transformers import AutoTokenizer, BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from blipq.worker.engine import preprocessing
+from blipq.worker.engine.errors import NotACaptioner as NotACaptioner
 from blipq.worker.engine.preprocessing import Preprocessing
-
-
-class NotACaptioner(Exception):
-    """The folder holds no BLIP captioner that can be run; the message is one line that names what was found."""
 
 
 @dataclass(frozen=True)

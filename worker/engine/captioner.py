@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blipq.worker.engine import beam, blip, greedy
-from blipq.worker.engine.blip import NotACaptioner
 from blipq.worker.engine.decoding import Caption, Decoding
+from blipq.worker.engine.errors import NotACaptioner, OutOfMemory
 from blipq.worker.engine.greedy import Written
 from blipq.worker.engine.layers import Maker
 from blipq.worker.engine.logits import Processors
@@ -29,10 +29,6 @@ from blipq.worker.engine.vision import Vision
 __all__ = ["Caption", "Captioner", "Decoding", "NotACaptioner", "OutOfMemory", "Preprocessing", "open_captioner"]
 
 CPU_PICTURES = 4  # at once through the picture tower: their activations stay in the cache
-
-
-class OutOfMemory(Exception):
-    """The device has no room for a batch of this size; everything of the batch was freed, so a smaller one may fit."""
 
 
 class Captioner:

@@ -1,0 +1,11 @@
+"""Why a model cannot caption. No torch here: a worker tells these apart before, and without, importing it."""
+
+from __future__ import annotations
+
+
+class NotACaptioner(Exception):
+    """The folder holds no BLIP captioner that can be run; the message is one line that names what was found."""
+
+
+class OutOfMemory(Exception):
+    """The device has no room for a batch of this size; everything of the batch was freed, so a smaller one may fit."""
