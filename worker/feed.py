@@ -131,31 +131,44 @@ class Feed:
     def _collect(self, seconds: float) -> None:
         """Take in what the decoders finished, waiting some seconds for the first."""
         finished = wait(self._decoding, timeout=seconds, return_when=FIRST_COMPLETED).done
+        identified = []
         for future in sorted(finished, key=lambda done: self._decoding[done].work.item_id):
             task = self._decoding.pop(future, None)
-            if task is not None:  # a job whose disk is gone takes its other pictures along
-                self._answer(task, future.result())
+            if task is None:  # a job whose disk is gone took its other pictures along
+                continue
+            answer = future.result()
+            if isinstance(answer, BadImage):
+                self._reject(task, answer)
+                continue
+            self._settled += self._storage.release(task.order.job_id)
+            if isinstance(answer, Picture):
+                self._ready[task.order.kind].append(replace(task, data=None, picture=answer))
+            else:
+                identified.append((task, answer))
+        self._spare(identified)
 
-    def _answer(self, task: Task, answer: Answer) -> None:
-        job_id = task.order.job_id
-        if isinstance(answer, BadImage) and answer.kind in KINDS:
-            if self._storage.add(task, answer):
-                self.drop(self._claims.postpone(job_id, WAIT_SECONDS, f"storage unreachable: {answer.message}"))
-            return
-        self._settled += self._storage.release(job_id)
-        if isinstance(answer, BadImage):
+    def _reject(self, task: Task, answer: BadImage) -> None:
+        if answer.kind not in KINDS:
+            self._settled += self._storage.release(task.order.job_id)
             self._settled.append((task.order, Failed(task.work, answer.kind, answer.message)))
-        elif isinstance(answer, Picture):
-            self._ready[task.order.kind].append(replace(task, data=None, picture=answer))
-        elif self._is_captioned(task, answer):
-            content = Content(answer.sha256, answer.width, answer.height, answer.format)
-            self._settled.append((task.order, Captioned(task.work, content, None)))
-        else:
-            self._decode(task, identify=False)
+        elif self._storage.add(task, answer):
+            note = f"storage unreachable: {answer.message}"
+            self.drop(self._claims.postpone(task.order.job_id, WAIT_SECONDS, note))
 
-    def _is_captioned(self, task: Task, found: Identity) -> bool:
-        with self._ledger.read() as connection:
-            return bool(results.captioned_contents(connection, task.order.recipe_id, [found.sha256]))
+    def _spare(self, identified: Sequence[tuple[Task, Identity]]) -> None:
+        """Settle what turns out to have its caption already, and decode the rest."""
+        by_recipe: dict[int, list[tuple[Task, Identity]]] = defaultdict(list)
+        for task, found in identified:
+            by_recipe[task.order.recipe_id].append((task, found))
+        for recipe_id, pairs in by_recipe.items():
+            with self._ledger.read() as connection:
+                known = results.captioned_contents(connection, recipe_id, {found.sha256 for _, found in pairs})
+            for task, found in pairs:
+                if found.sha256 in known:
+                    content = Content(found.sha256, found.width, found.height, found.format)
+                    self._settled.append((task.order, Captioned(task.work, content, None)))
+                else:
+                    self._decode(task, identify=False)
 
     # Batches
 
