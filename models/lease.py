@@ -10,11 +10,27 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from blipq.models.schema import db_now, item, job, queue, unit
 
 OPEN = ("queued", "running")
+NOT_OVER = ("scanning", *OPEN)  # states of a job of which something may be claimed
+FAR_SECONDS = 3600.0  # a lease that ends later is no lease, but a clock that was put back
 UNIT_ITEMS = 64  # pictures a unit at the most: what a lease, a fence and a progress counter cover
 
 
@@ -46,7 +62,7 @@ def due(connection: Connection, queue_name: str) -> list[DueJob]:
         select(job.c.id, job.c.priority, job.c.model, job.c.recipe_id)
         .where(
             job.c.kind == queue_name,
-            job.c.state.in_(("scanning", *OPEN)),
+            job.c.state.in_(NOT_OVER),
             job.c.run_after <= db_now(),
             waiting,
             ~paused,
@@ -63,8 +79,13 @@ def claim(
     """Lease up to `units` due units of a job.
 
     A suspect is claimed by itself, and only by a worker that holds nothing else (`alone`): its next crash is then its
-    own and nobody else's.
+    own and nobody else's. Nothing is claimed of a job that is over.
     """
+    # The job's row first: what is cancelled meanwhile stays cancelled. Nobody is waited for after it (SKIP LOCKED), so
+    # that this order, the reverse of everybody else's, cannot deadlock.
+    open_job = select(job.c.id).where(job.c.id == job_id, job.c.state.in_(NOT_OVER))
+    if connection.scalar(open_job.with_for_update(key_share=True)) is None:
+        return []
     due_units = (
         select(unit.c.id, unit.c.crashes, unit.c.pictures)
         .where(unit.c.job_id == job_id, unit.c.state == "queued", unit.c.run_after <= db_now())
@@ -109,31 +130,49 @@ def renew(connection: Connection, leases: Collection[Lease], seconds: float) -> 
     return {row.id for row in rows}
 
 
+def wanted(connection: Connection, leases: Collection[Lease]) -> set[int]:
+    """The units of some leases that are still ours and still to be done; a read that waits for nobody."""
+    if not leases:
+        return set()
+    found = select(unit.c.id).join(job, job.c.id == unit.c.job_id).where(_held(leases), job.c.state.in_(NOT_OVER))
+    return set(connection.scalars(found))
+
+
 def hand_back(connection: Connection, leases: Collection[Lease], after: float = 0) -> None:
     """Give units back unharmed: what is done stays done, the rest is due again after `after` seconds."""
     if leases:
-        connection.execute(
-            update(unit)
-            .where(_held(leases))
-            .values(state="queued", worker_id=None, lease_until=None, run_after=db_now() + after)
-        )
+        _hand_back(connection, _held(leases), after)
+
+
+def release(connection: Connection, worker_id: int) -> None:
+    """Give back unharmed all that a worker has, whatever it remembers of it: a commit that it never heard of too."""
+    _hand_back(connection, and_(unit.c.state == "running", unit.c.worker_id == worker_id), 0)
 
 
 def count(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None:
     """Add (done, failed) to units' counters; ends each unit, and its job, of which nothing is left."""
-    ended = set()
-    for unit_id in sorted(counts):
-        done, failed = counts[unit_id]
-        row = connection.execute(
-            update(unit)
-            .where(unit.c.id == unit_id)
-            .values(done=unit.c.done + done, failed=unit.c.failed + failed)
-            .returning((unit.c.pictures - unit.c.done - unit.c.failed).label("left"), unit.c.job_id)
-        ).one()
-        if row.left <= 0:
-            end(connection, unit_id, "done")
-            ended.add(row.job_id)
-    for job_id in sorted(ended):
+    if not counts:
+        return
+    done: BindParameter[int] = bindparam("more_done")
+    failed: BindParameter[int] = bindparam("more_failed")
+    ends = unit.c.pictures - unit.c.done - unit.c.failed <= done + failed
+    connection.execute(
+        update(unit)
+        .where(unit.c.id == bindparam("unit"))
+        .values(
+            done=unit.c.done + done,
+            failed=unit.c.failed + failed,
+            state=case((ends, "done"), else_=unit.c.state),
+            lease_until=case((ends, null()), else_=unit.c.lease_until),
+            fence=unit.c.fence + case((ends, 1), else_=0),
+        ),
+        [
+            {"unit": unit_id, "more_done": counts[unit_id][0], "more_failed": counts[unit_id][1]}
+            for unit_id in sorted(counts)
+        ],
+    )
+    ended = select(unit.c.job_id).where(unit.c.id.in_(list(counts)), unit.c.state == "done").distinct()
+    for job_id in sorted(connection.scalars(ended)):
         settle(connection, job_id)
 
 
@@ -165,16 +204,14 @@ def fail_job(connection: Connection, job_id: int, note: str) -> None:
     """End a job that nobody can do, and say why. What it had left stays queued for a retry."""
     connection.execute(
         update(job)
-        .where(job.c.id == job_id, job.c.state.in_(("scanning", *OPEN)))
+        .where(job.c.id == job_id, job.c.state.in_(NOT_OVER))
         .values(state="failed", note=note, ended_at=db_now())
     )
 
 
 def sweep(connection: Connection, queue_name: str) -> int:
     """Make due again what was leased to workers that are not heard of. Returns how many units."""
-    lapsed = select(unit.c.id).where(
-        unit.c.state == "running", unit.c.lease_until < db_now(), unit.c.queue == queue_name
-    )
+    lapsed = select(unit.c.id).where(_lapsed(queue_name)).order_by(unit.c.id)
     return _crashed(connection, connection.scalars(lapsed.with_for_update(skip_locked=True)).all())
 
 
@@ -186,8 +223,8 @@ def expire(connection: Connection, worker_id: int) -> int:
 
 def restless(connection: Connection, queue_name: str) -> bool:
     """Whether a sweep would find anything: asked first, by a read that waits for no writer."""
-    lapsed = exists().where(unit.c.state == "running", unit.c.lease_until < db_now(), unit.c.queue == queue_name)
-    overdue = exists().where(job.c.deadline < db_now(), job.c.state.in_(("scanning", *OPEN)))
+    lapsed = exists().where(_lapsed(queue_name))
+    overdue = exists().where(job.c.deadline < db_now(), job.c.state.in_(NOT_OVER))
     return bool(connection.scalar(select(or_(lapsed, overdue))))
 
 
@@ -201,6 +238,20 @@ def bell(connection: Connection, queue_name: str, limit: int) -> list[int]:
         .limit(limit)
     )
     return list(connection.scalars(query)) if jobs else []
+
+
+def _lapsed(queue_name: str) -> ColumnElement[bool]:
+    over = or_(unit.c.lease_until < db_now(), unit.c.lease_until > db_now() + FAR_SECONDS)
+    return and_(unit.c.state == "running", over, unit.c.queue == queue_name)
+
+
+def _hand_back(connection: Connection, which: ColumnElement[bool], after: float) -> None:
+    units = select(unit.c.id).where(which).order_by(unit.c.id).with_for_update()
+    connection.execute(
+        update(unit)
+        .where(unit.c.id.in_(units))
+        .values(state="queued", worker_id=None, lease_until=None, run_after=db_now() + after)
+    )
 
 
 def _held(leases: Collection[Lease]) -> ColumnElement[bool]:
