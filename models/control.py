@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
 
 from blipq.models.lease import UNIT_ITEMS, settle
 from blipq.models.schema import db_now, failure, item, job, queue, run, unit
@@ -62,23 +59,17 @@ def retry(connection: Connection, job_id: int, *, everything: bool = False) -> i
     state = _state(connection, job_id)
     if connection.scalar(select(exists().where(run.c.job_id == job_id))):
         return _retry_run(connection, job_id, state)
-    rows = connection.execute(
-        select(item.c.id, item.c.unit_id).where(item.c.job_id == job_id, item.c.state == "failed").order_by(item.c.id)
-    ).all()
+    with_failures = (unit.c.job_id == job_id) & (unit.c.failed > 0)
+    # Locked before they are counted: a worker may be ending pictures of them just now.
+    connection.execute(select(unit.c.id).where(with_failures).order_by(unit.c.id).with_for_update())
     left = _left(connection, job_id) if everything or state == "failed" else 0
-    for start in range(0, len(rows), UNIT_ITEMS):
-        part = [row.id for row in rows[start : start + UNIT_ITEMS]]
-        made = connection.execute(
-            insert(unit).values(job_id=job_id, queue="caption", state="queued", pictures=len(part)).returning(unit.c.id)
-        ).scalar_one()
-        connection.execute(update(item).where(item.c.id.in_(part)).values(unit_id=made, state="queued"))
-    _take_out(connection, rows)
-    connection.execute(failure.delete().where(failure.c.job_id == job_id))
-    if rows or left:
+    failed = _requeue_failed(connection, job_id, with_failures)
+    _take_out(connection, with_failures)
+    if (failed or left) and state in ENDED:
         again = {"state": "queued", "ended_at": None, "note": None, "deadline": None, "run_after": 0}
         connection.execute(update(job).where(job.c.id == job_id).values(**again))
     settle(connection, job_id)
-    return len(rows) + left
+    return failed + left
 
 
 def set_paused(connection: Connection, queue_name: str, paused: bool) -> None:
@@ -110,12 +101,29 @@ def _left(connection: Connection, job_id: int) -> int:
     return int(connection.scalar(left) or 0)
 
 
-def _take_out(connection: Connection, rows: Sequence[Row[Any, Any]]) -> None:
-    """Units that gave items away count what is left in them: the job's sums stay true."""
-    for unit_id in sorted({row.unit_id for row in rows}):
-        left = select(func.count()).where(item.c.unit_id == unit_id).scalar_subquery()
-        bad = select(func.count()).where(item.c.unit_id == unit_id, item.c.state == "failed").scalar_subquery()
-        connection.execute(update(unit).where(unit.c.id == unit_id).values(pictures=left, failed=bad))
+def _requeue_failed(connection: Connection, job_id: int, units: ColumnElement[bool]) -> int:
+    """Cut the failed pictures of some units into new units; how many they are."""
+    rows = connection.execute(
+        select(item.c.id, item.c.file_id)
+        .where(item.c.unit_id.in_(select(unit.c.id).where(units)), item.c.state == "failed")
+        .order_by(item.c.id)
+    ).all()
+    for part in (rows[start : start + UNIT_ITEMS] for start in range(0, len(rows), UNIT_ITEMS)):
+        made = connection.execute(
+            insert(unit).values(job_id=job_id, queue="caption", state="queued", pictures=len(part)).returning(unit.c.id)
+        ).scalar_one()
+        connection.execute(
+            update(item).where(item.c.id.in_([row.id for row in part])).values(unit_id=made, state="queued")
+        )
+        files = [row.file_id for row in part]
+        connection.execute(failure.delete().where(failure.c.job_id == job_id, failure.c.file_id.in_(files)))
+    return len(rows)
+
+
+def _take_out(connection: Connection, units: ColumnElement[bool]) -> None:
+    """Units that gave their failed pictures away count what is left in them: the job's sums stay true."""
+    left = select(func.count()).where(item.c.unit_id == unit.c.id).scalar_subquery()
+    connection.execute(update(unit).where(units).values(pictures=left, failed=0))
 
 
 def _retry_run(connection: Connection, job_id: int, state: str) -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
 from blipq.models import lease as leases
 from blipq.models.lease import Lease
@@ -131,17 +131,23 @@ def captioned_contents(connection: Connection, recipe_id: int, hashes: Collectio
 def store(
     connection: Connection, outcomes: Sequence[Captioned | Failed], origin: Origin, lease_seconds: float
 ) -> set[int]:
-    """Write a batch under the fences of its units; the unit ids that were still held. What was lost is not written."""
+    """Write a batch under the fences of its units; the unit ids that were still held. What was lost is not written.
+
+    May be called again with the same outcomes, where a lost connection left open whether they were committed.
+    """
     held = leases.renew(connection, {outcome.work.lease for outcome in outcomes}, lease_seconds)
     ours = [outcome for outcome in outcomes if outcome.work.lease.unit_id in held]
     captioned = [outcome for outcome in ours if isinstance(outcome, Captioned)]
     failed = [outcome for outcome in ours if isinstance(outcome, Failed)]
     if captioned:
         _store_captions(connection, captioned, origin)
+    done = _end_items(connection, captioned, "done")
+    ended = _end_items(connection, failed, "failed")
     for bad in failed:
-        _store_failure(connection, bad)
-    _end_items(connection, captioned, failed)
-    done_by, failed_by = (Counter(o.work.lease.unit_id for o in part) for part in (captioned, failed))
+        if bad.work.item_id in ended:
+            _store_failure(connection, bad, attempts=ended[bad.work.item_id])
+    done_by = Counter(o.work.lease.unit_id for o in captioned if o.work.item_id in done)
+    failed_by = Counter(o.work.lease.unit_id for o in failed if o.work.item_id in ended)
     leases.count(connection, {unit_id: (done_by[unit_id], failed_by[unit_id]) for unit_id in done_by | failed_by})
     return held
 
@@ -201,22 +207,22 @@ def _images(connection: Connection, contents: Collection[Content]) -> dict[bytes
     return {bytes(sha256): image_id for sha256, image_id in found}
 
 
-def _store_failure(connection: Connection, bad: Failed) -> None:
+def _store_failure(connection: Connection, bad: Failed, attempts: int) -> None:
     job_id, file_id = bad.work.lease.job_id, bad.work.file_id
     connection.execute(failure.delete().where(failure.c.job_id == job_id, failure.c.file_id == file_id))
-    attempts = select(item.c.attempts + 1).where(item.c.id == bad.work.item_id).scalar_subquery()
     connection.execute(
-        failure.insert().values(
-            job_id=job_id, file_id=file_id, kind=bad.kind, message=bad.message, attempts=func.coalesce(attempts, 1)
-        )
+        failure.insert().values(job_id=job_id, file_id=file_id, kind=bad.kind, message=bad.message, attempts=attempts)
     )
 
 
-def _end_items(connection: Connection, captioned: Sequence[Captioned], failed: Sequence[Failed]) -> None:
-    for state, part in (("done", captioned), ("failed", failed)):
-        if part:
-            connection.execute(
-                update(item)
-                .where(item.c.id.in_([outcome.work.item_id for outcome in part]))
-                .values(state=state, attempts=item.c.attempts + 1)
-            )
+def _end_items(connection: Connection, outcomes: Sequence[Captioned | Failed], state: str) -> dict[int, int]:
+    """Put items into their last state; of those that were not in it yet, the id and the number of attempts."""
+    if not outcomes:
+        return {}
+    rows = connection.execute(
+        update(item)
+        .where(item.c.id.in_([outcome.work.item_id for outcome in outcomes]), item.c.state == "queued")
+        .values(state=state, attempts=item.c.attempts + 1)
+        .returning(item.c.id, item.c.attempts)
+    )
+    return {row.id: row.attempts for row in rows}
