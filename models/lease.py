@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from sqlalchemy import (
     BindParameter,
@@ -31,6 +32,7 @@ from blipq.models.schema import db_now, item, job, queue, unit
 OPEN = ("queued", "running")
 NOT_OVER = ("scanning", *OPEN)  # states of a job of which something may be claimed
 FAR_SECONDS = 3600.0  # a lease that ends later is no lease, but a clock that was put back
+MOST_UNITS = 32  # a claim: 2,048 pictures, and under 100 ms
 UNIT_ITEMS = 64  # pictures a unit at the most: what a lease, a fence and a progress counter cover
 
 
@@ -74,9 +76,9 @@ def due(connection: Connection, queue_name: str) -> list[DueJob]:
 
 
 def claim(
-    connection: Connection, worker_id: int, job_id: int, seconds: float, units: int, *, alone: bool
+    connection: Connection, worker_id: int, job_id: int, seconds: float, pictures: int, *, alone: bool
 ) -> list[Lease]:
-    """Lease up to `units` due units of a job.
+    """Lease due units of a job until they hold `pictures` pictures: one unit at the least, 32 at the most.
 
     A suspect is claimed by itself, and only by a worker that holds nothing else (`alone`): its next crash is then its
     own and nobody else's. Nothing is claimed of a job that is over.
@@ -90,11 +92,12 @@ def claim(
         select(unit.c.id, unit.c.crashes, unit.c.pictures)
         .where(unit.c.job_id == job_id, unit.c.state == "queued", unit.c.run_after <= db_now())
         .order_by(unit.c.id)
-        .limit(units)
+        .limit(MOST_UNITS)
         .with_for_update(skip_locked=True)
     )
     found = connection.execute(due_units).all()
-    sound = [row for row in found if not row.crashes]
+    before = accumulate((row.pictures for row in found), initial=0)
+    sound = [row for row, so_far in zip(found, before, strict=False) if not row.crashes and so_far < pictures]
     taken = sound or (found[:1] if alone else [])
     if not taken:
         return []
@@ -104,12 +107,12 @@ def claim(
         .values(state="running", worker_id=worker_id, fence=unit.c.fence + 1, lease_until=db_now() + seconds)
         .returning(unit.c.id, unit.c.job_id, unit.c.fence, unit.c.crashes)
     ).all()
-    pictures = sum(row.pictures for row in taken)
+    served = sum(row.pictures for row in taken)
     connection.execute(
         update(job)
         .where(job.c.id == job_id)
         .values(
-            served=job.c.served + pictures,
+            served=job.c.served + served,
             started_at=func.coalesce(job.c.started_at, db_now()),
             state=case((job.c.state == "queued", "running"), else_=job.c.state),
             note=None,

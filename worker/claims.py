@@ -8,7 +8,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, select
 
 from blipq.models import control, lease, results
-from blipq.models.lease import UNIT_ITEMS, DueJob, Lease
+from blipq.models.lease import DueJob, Lease
 from blipq.models.results import Work
 from blipq.models.schema import upload
 from blipq.settings import Settings
@@ -21,7 +21,6 @@ from blipq.worker.task import Task
 
 QUANTUM_LOADS = 10  # a loaded model goes on for ten times what loading another costs
 AHEAD = 2  # batches that are claimed: one on the model, one being decoded
-MOST_UNITS = 32  # a claim: 2,048 pictures, and under 100 ms
 
 
 class Claims:
@@ -117,14 +116,13 @@ class Claims:
         return known
 
     def _claim(self, order: Order, wanted: int) -> list[Task]:
-        units = min(MOST_UNITS, max(1, wanted // UNIT_ITEMS))
         with self._ledger.write() as connection:
             claimed = lease.claim(
                 connection,
                 self._standing.worker_id,
                 order.job_id,
                 self._settings.lease,
-                units,
+                wanted,
                 alone=not self._leases,
             )
             if not claimed:
