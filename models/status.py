@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, and_, case, column, func, select, table
@@ -127,3 +128,10 @@ def failures(connection: Connection, job_id: int | None = None, limit: int | Non
     if job_id is not None:
         query = query.where(view.c.job == job_id)
     return list(connection.execute(query).mappings())
+
+
+def enqueued_paths(connection: Connection, jobs_back: int = 20) -> list[str]:
+    """The paths that the last captioning jobs were made of, as absolute as they were kept."""
+    recent = select(job.c.parameters).where(job.c.kind == "caption").order_by(job.c.id.desc()).limit(jobs_back)
+    paths = {path for row in connection.scalars(recent) for path in json.loads(row).get("paths", ())}
+    return sorted(paths)

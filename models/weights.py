@@ -149,3 +149,18 @@ def _commit(name: str, revision: str) -> str:
             "set HF_HOME to a cache that holds it, or try --model demo"
         ) from None
     return str(info.sha)
+
+
+def is_at_hand(name: str) -> Path | None:
+    """Where a model's weights lie on this disk already; None where the Hub would be asked for them."""
+    if name == "demo":
+        return demo_folder()
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser().resolve()
+    from huggingface_hub import try_to_load_from_cache
+
+    base, _, revision = name.partition("@")
+    if not _HUB_NAME.match(base):
+        return None
+    found = try_to_load_from_cache(base, "config.json", revision=revision or None)
+    return Path(found).parent if isinstance(found, str) else None

@@ -106,7 +106,13 @@ class ModelCache:
         from blipq.worker.engine.weights import fetch
 
         name, commit = found.hub
-        return fetch(name, commit, lambda message: self._show(note=message))
+        try:
+            return fetch(name, commit, self._fetched)
+        finally:
+            self._show(note=None)
+
+    def _fetched(self, what: str, done: int, total: int) -> None:
+        self._show(note=f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else what)
 
     def _unload(self, key: tuple[str, str]) -> None:
         self._loaded.pop(key).captioner.close()
