@@ -11,6 +11,7 @@ import numpy as np
 from blipq.models import fleet
 from blipq.models.database import Ledger
 from blipq.models.fleet import Engine
+from blipq.worker.engine.errors import OutOfMemory
 from blipq.worker.orders import Kind, Order
 
 if TYPE_CHECKING:
@@ -77,8 +78,6 @@ class BatchSizes:
         return size
 
     def _double(self, kind: Kind, captioner: Captioner) -> tuple[int, float]:
-        from blipq.worker.engine.captioner import OutOfMemory
-
         best, best_rate, size, spent = 1, 0.0, 4, 0.0
         captioner.warm_up(1)
         while size <= LARGEST and spent < MEASURE_SECONDS:

@@ -15,24 +15,27 @@ import numpy as np
 
 from blipq.models import lease, results
 from blipq.models.database import LedgerError
-from blipq.models.results import Captioned, Content, Origin
+from blipq.models.results import Captioned, Content, Failed, Origin
 from blipq.settings import Settings
 from blipq.worker.batch_sizes import BatchSizes
-from blipq.worker.claims import Claims
+from blipq.worker.claims import HALTED_SECONDS, Claims
+from blipq.worker.engine.errors import OutOfMemory
 from blipq.worker.engine.picture import Limits
-from blipq.worker.engine.pool import DecodePool
+from blipq.worker.engine.pool import DecodePool, NoDecoder
 from blipq.worker.feed import Batch, Feed
 from blipq.worker.model_cache import ModelCache
+from blipq.worker.orders import Order
 from blipq.worker.quality import flag
 from blipq.worker.standing import Standing
+from blipq.worker.storage import Storage
 from blipq.worker.task import Settled, Task
 
 if TYPE_CHECKING:
     from blipq.worker.engine.captioner import Captioner
     from blipq.worker.engine.decoding import Caption
 
-HALTED_SECONDS = 2.0  # between two looks whether the database can be written again
 MEMORY_AGAIN_SECONDS = 30.0
+DECODER_AGAIN_SECONDS = 10.0
 RATE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Captioning:
         self._sizes = BatchSizes(standing.ledger, settings.batch_size)
         self._limits = Limits(settings.max_pixels, settings.max_bytes, settings.decode_memory, settings.decode_seconds)
         self._pool: DecodePool | None = None
+        self._storage = Storage()
         self._recent: deque[tuple[float, int]] = deque()
         standing.idle_calls.append(self._models.unload_idle)
 
@@ -56,15 +60,22 @@ class Captioning:
         if self._pool is None:
             self._pool = DecodePool(self._settings.decode_processes or _cores(), self._limits)
         claims = Claims(self._standing, self._settings, self._models, self._sizes)
-        feed = Feed(self._ledger, self._settings, claims, self._models, self._sizes, self._pool)
+        self._storage.clear()
+        feed = Feed(self._ledger, self._settings, claims, self._models, self._sizes, self._pool, self._storage)
         with self._models.lock:
             self._standing.show(state="running")
             try:
                 self._run(feed)
+            except LedgerError as error:
+                _log.error("halted: %s", error)
+            except NoDecoder as error:  # memory or processes are short just now: no picture's fault
+                _log.error("%s: waiting %g s", error, DECODER_AGAIN_SECONDS)
+                claims.leave()
+                self._standing.stopping.wait(DECODER_AGAIN_SECONDS)
             finally:
                 self._standing.idle()
                 self._standing.show(state="idle", rate=None)
-                claims.hand_back()
+            claims.leave()  # not after an error that nobody expected: that is a crash, and counts as one
 
     def close(self) -> None:
         """End the decode processes and unload the models."""
@@ -74,7 +85,6 @@ class Captioning:
 
     def _run(self, feed: Feed) -> None:
         while not self._standing.stopping.is_set():
-            feed.drop(self._standing.lost())
             batch = feed.next_batch()
             if batch is None:
                 return
@@ -131,8 +141,6 @@ class Captioning:
         self, feed: Feed, captioner: Captioner, tasks: Sequence[Task], later: Sequence[Task]
     ) -> list[Caption] | None:
         """Captions of the tasks; None where memory ran out (they come again) or the order cannot be done (it fails)."""
-        from blipq.worker.engine.captioner import OutOfMemory
-
         pixels = np.stack([task.picture.pixels for task in tasks if task.picture is not None])
         self._standing.busy()
         try:
@@ -143,44 +151,72 @@ class Captioning:
                 [_seed(task) for task in tasks],
             )
         except ValueError as error:  # the order asks what this model cannot do, such as a prompt longer than its text
-            self._refuse(feed, tasks, str(error))
+            self._refuse(feed, captioner, [*tasks, *later], error)
             return None
-        except OutOfMemory:
-            if len(tasks) == 1:
-                _log.warning("no memory for a single picture: waiting %g s", MEMORY_AGAIN_SECONDS)
-                self._standing.stopping.wait(MEMORY_AGAIN_SECONDS)
-            else:
-                self._sizes.halve(tasks[0].order, captioner, len(tasks))
+        except OutOfMemory as error:
+            self._standing.idle()
+            self._step_back(feed, captioner, tasks, error)
             feed.put_back([*tasks, *later])
             return None
         finally:
             self._standing.idle()
 
-    def _refuse(self, feed: Feed, tasks: Sequence[Task], reason: str) -> None:
-        """Fail the jobs of a batch that the model cannot do as it was asked."""
+    def _step_back(self, feed: Feed, captioner: Captioner, tasks: Sequence[Task], error: OutOfMemory) -> None:
+        """Memory ran out: a smaller batch, or for a single picture the other models' room, or some patience."""
+        kind = tasks[0].order.kind
+        if len(tasks) > 1:
+            self._sizes.halve(tasks[0].order, captioner, len(tasks))
+        elif not self._models.unload_others(kind):
+            self._standing.show(note=f"no memory for a single picture: {error}")
+            _log.warning("no memory for a single picture: waiting %g s", MEMORY_AGAIN_SECONDS)
+            self._standing.stopping.wait(MEMORY_AGAIN_SECONDS)
+            self._standing.show(note=None)
+
+    def _refuse(self, feed: Feed, captioner: Captioner, tasks: Sequence[Task], error: ValueError) -> None:
+        """Fail the jobs of a batch that the model cannot do as they were asked; others' pictures only rode along."""
+        jobs = {task.order.job_id: task.order for task in tasks}
+        refused = {job_id: said for job_id, order in jobs.items() if (said := self._refusal(captioner, order))}
+        if len(jobs) == 1:
+            refused = dict.fromkeys(jobs, str(error))
+        if not refused:
+            raise error
         with self._ledger.write() as connection:
-            for job_id in {task.order.job_id for task in tasks}:
+            for job_id, reason in refused.items():
                 lease.fail_job(connection, job_id, reason)
-        feed.give_up({task.order.job_id for task in tasks})
+        feed.put_back([task for task in tasks if task.order.job_id not in refused])
+        feed.give_up(refused)
+
+    def _refusal(self, captioner: Captioner, order: Order) -> str | None:
+        """Why a model cannot do an order: tried on one blank picture."""
+        shape = captioner.preprocessing
+        try:
+            captioner.caption(
+                np.zeros((1, shape.height, shape.width, 3), np.uint8), [order.prompt], order.kind.decoding, [0]
+            )
+        except ValueError as error:
+            return str(error)
+        return None
 
     def _store(self, feed: Feed, settled: Sequence[Settled]) -> None:
-        """Write what was settled, one commit; waits while the database cannot be written."""
-        by_origin = sorted(settled, key=_origin)
+        """Write what was settled, one commit a recipe; waits while the database cannot be written."""
         units = {outcome.work.lease.unit_id for _, outcome in settled}
+        held: set[int] = set()
+        for (recipe_id, again), part in groupby(sorted(settled, key=_origin), key=_origin):
+            origin = Origin(recipe_id, self._standing.worker_id, again)
+            held |= self._store_part([outcome for _, outcome in part], origin)
+        feed.after_store(units - held)
+        self._count(sum(1 for _, outcome in settled if isinstance(outcome, Captioned)))
+
+    def _store_part(self, outcomes: Sequence[Captioned | Failed], origin: Origin) -> set[int]:
+        """A transaction of its own for each recipe: two in one could lock contents in two orders, and deadlock."""
         while True:
             try:
                 with self._ledger.write() as connection:
-                    held: set[int] = set()
-                    for (recipe_id, again), part in groupby(by_origin, key=_origin):
-                        origin = Origin(recipe_id, self._standing.worker_id, again)
-                        held |= results.store(connection, [o for _, o in part], origin, self._settings.lease)
-                break
+                    return results.store(connection, outcomes, origin, self._settings.lease)
             except LedgerError as error:
                 _log.error("halted: %s", error)
                 if self._standing.stopping.wait(HALTED_SECONDS):
                     raise
-        feed.after_store(units - held)
-        self._count(sum(1 for _, outcome in settled if isinstance(outcome, Captioned)))
 
     def _count(self, pictures: int) -> None:
         now = time.monotonic()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection
 
 from sqlalchemy import Connection, select
 
 from blipq.models import control, lease, results
+from blipq.models.database import LedgerError
 from blipq.models.lease import DueJob, Lease
 from blipq.models.results import Work
 from blipq.models.schema import upload
@@ -21,6 +23,8 @@ from blipq.worker.task import Task
 
 QUANTUM_LOADS = 10  # a loaded model goes on for ten times what loading another costs
 AHEAD = 2  # batches that are claimed: one on the model, one being decoded
+HALTED_SECONDS = 2.0  # between two looks whether the database can be written again
+_log = logging.getLogger(__name__)
 
 
 class Claims:
@@ -37,9 +41,14 @@ class Claims:
         self._suspect = False  # held alone: nothing is claimed beside it
 
     def more(self, in_hand: int, most_urgent: int | None) -> list[Task] | None:
-        """Claim until two batches are in hand, and beyond that what is more urgent. None where the queue is paused."""
+        """Claim until two batches are in hand, and beyond that what is more urgent.
+
+        None where nothing more is to be begun: the queue is paused, or the worker stops.
+        """
         claimed: list[Task] = []
-        while not self._standing.stopping.is_set():
+        while True:
+            if self._standing.stopping.is_set():
+                return None
             with self._ledger.read() as connection:
                 if control.is_paused(connection, "caption"):
                     return None
@@ -72,26 +81,47 @@ class Claims:
         if not self._leases:
             self._suspect = False
 
-    def hand_back(self) -> set[int]:
-        """Give back all units; what they have left is due again at once. Returns their ids."""
-        held = dict(self._leases)
-        if held:
+    def unwanted(self) -> set[int]:
+        """Let go of units that were lost, or whose job is over: cancelled, failed. Returns their ids."""
+        with self._ledger.read() as connection:
+            wanted = lease.wanted(connection, self._leases.values())
+        gone = [one for one in self._leases.values() if one.unit_id not in wanted]
+        if gone:
             with self._ledger.write() as connection:
-                lease.hand_back(connection, list(held.values()))
-        self.forget(held)
-        return set(held)
+                lease.hand_back(connection, gone)  # nothing where they were lost
+            self.forget([one.unit_id for one in gone])
+        return {one.unit_id for one in gone}
+
+    def leave(self) -> None:
+        """Give back all that the ledger says is ours, which may be more than we know of; waits until it can be written.
+
+        Otherwise what was handed back in vain would stay ours until its lease runs out, and count as crashed.
+        """
+        self.forget(list(self._leases))
+        while True:
+            try:
+                with self._ledger.write() as connection:
+                    lease.release(connection, self._standing.worker_id)
+                return
+            except LedgerError as error:
+                _log.error("halted: %s", error)
+                if self._standing.stopping.wait(HALTED_SECONDS):
+                    raise
 
     def postpone(self, job_id: int, seconds: float, note: str) -> set[int]:
-        """Give back a job's units and let it wait. Returns the units' ids."""
+        """Give back a job's units and let it wait, then those units somewhat longer. Returns the units' ids.
+
+        So its other units are tried first: where one can be read, the disk is there and these files are not.
+        """
         with self._ledger.write() as connection:
             lease.postpone(connection, job_id, seconds, note)
-        return self.hand_back_job(job_id)
+        return self.hand_back_job(job_id, 2 * seconds)
 
-    def hand_back_job(self, job_id: int) -> set[int]:
+    def hand_back_job(self, job_id: int, after: float = 0) -> set[int]:
         """Give back a job's units. Returns their ids."""
         held = {one.unit_id: one for one in self._leases.values() if one.job_id == job_id}
         with self._ledger.write() as connection:
-            lease.hand_back(connection, list(held.values()))
+            lease.hand_back(connection, list(held.values()), after)
         self.forget(held)
         return set(held)
 

@@ -22,6 +22,7 @@ from blipq.worker.orders import Kind
 from blipq.worker.storage import KINDS, WAIT_SECONDS, Storage
 from blipq.worker.task import Settled, Task
 
+OVERTAKING_SECONDS = 0.2  # that the model waits for a more urgent picture which is being decoded
 Answer = Picture | Identity | BadImage
 
 
@@ -44,6 +45,7 @@ class Feed:
         models: ModelCache,
         sizes: BatchSizes,
         pool: DecodePool,
+        storage: Storage,
     ) -> None:
         self._ledger = ledger
         self._settings = settings
@@ -54,10 +56,11 @@ class Feed:
         self._decoding: dict[Future[Answer], Task] = {}
         self._ready: dict[Kind, list[Task]] = defaultdict(list)
         self._settled: list[Settled] = []
-        self._storage = Storage()
+        self._storage = storage
+        self._overtaken_at: float | None = None
 
     def next_batch(self) -> Batch | None:
-        """Claim, decode, and cut the next batch; None when nothing is due or the queue is paused."""
+        """Claim, decode, and cut the next batch; None when nothing is due, the queue is paused or the worker stops."""
         waited = False
         while True:
             claimed = self._claims.more(self._in_hand(), self._most_urgent())
@@ -65,6 +68,7 @@ class Feed:
                 return None
             self._begin(claimed)
             self._collect(0)
+            self.drop(self._claims.unwanted())
             batch = self._cut(short=waited)
             if batch is not None:
                 return batch
@@ -140,7 +144,7 @@ class Feed:
             if isinstance(answer, BadImage):
                 self._reject(task, answer)
                 continue
-            self._settled += self._storage.release(task.order.job_id)
+            self._settled += self._storage.release(task)
             if isinstance(answer, Picture):
                 self._ready[task.order.kind].append(replace(task, data=None, picture=answer))
             else:
@@ -149,7 +153,7 @@ class Feed:
 
     def _reject(self, task: Task, answer: BadImage) -> None:
         if answer.kind not in KINDS:
-            self._settled += self._storage.release(task.order.job_id)
+            self._settled += self._storage.release(task)
             self._settled.append((task.order, Failed(task.work, answer.kind, answer.message)))
         elif self._storage.add(task, answer):
             note = f"storage unreachable: {answer.message}"
@@ -179,12 +183,23 @@ class Feed:
             return None
         kind = max(kinds, key=lambda one: max(self._urgency(task) for task in self._ready[one]))
         tasks = sorted(self._ready[kind], key=self._urgency, reverse=True)
+        if self._overtaken(tasks[0]):
+            return None
         size = self._sizes.of(tasks[0].order)
         coming = any(task.order.kind == kind for task in self._decoding.values())
         if len(tasks) < size and (coming or not short):
             return None
         self._ready[kind] = tasks[size:]
         return Batch(tuple(tasks[:size]), self._take_settled())
+
+    def _overtaken(self, first: Task) -> bool:
+        """Whether something more urgent is just being decoded: worth a moment's wait, and no more."""
+        urgent = any(task.order.priority > first.order.priority for task in self._decoding.values())
+        if not urgent:
+            self._overtaken_at = None
+            return False
+        self._overtaken_at = self._overtaken_at or time.monotonic()
+        return time.monotonic() - self._overtaken_at < OVERTAKING_SECONDS
 
     @staticmethod
     def _urgency(task: Task) -> tuple[int, int]:

@@ -75,6 +75,13 @@ class ModelCache:
             finally:
                 self.lock.release()
 
+    def unload_others(self, kind: Kind) -> bool:
+        """Give their memory to the model of a kind. False where there is no other."""
+        others = [key for key in self._loaded if key != (kind.weights, kind.precision)]
+        for key in others:
+            self._unload(key)
+        return bool(others)
+
     def close(self) -> None:
         """Unload all."""
         for key in list(self._loaded):

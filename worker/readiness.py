@@ -8,6 +8,7 @@ from blipq.models.lease import DueJob
 from blipq.models.recipes import BadRecipe
 from blipq.models.weights import HubUnreachable, UnknownModel
 from blipq.worker.batch_sizes import BatchSizes
+from blipq.worker.engine.errors import NotACaptioner, OutOfMemory
 from blipq.worker.model_cache import ModelCache, ModelChanged
 from blipq.worker.orders import Order, read_order
 
@@ -17,8 +18,6 @@ MEMORY_AGAIN_SECONDS = 30.0
 
 def make_ready(ledger: Ledger, due: DueJob, models: ModelCache, sizes: BatchSizes) -> Order | None:
     """The order of a due job, with its model loaded, warmed and measured; None where it waits or failed."""
-    from blipq.worker.engine.captioner import NotACaptioner, OutOfMemory
-
     try:
         order = read_order(ledger, due)
         sizes.measure(order.kind, models.get(order.kind))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -19,6 +20,7 @@ from blipq.worker.broker import BrokerError
 
 BEAT_SECONDS = 5.0
 SWEEP_SECONDS = (1.0, 2.0)
+SUPERVISOR = "_BLIPQ_SUPERVISOR"  # the variable that tells a worker whose child it is: it ends when that one does
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +37,10 @@ class Standing:
         self.settings = settings
         self.queue = queue
         self.stopping = threading.Event()
+        self._ended = threading.Event()
         with ledger.write() as connection:
             self.worker_id = fleet.register(connection, queue=queue, device=device, versions=versions)
-        self._parent = os.getppid()
+        self._parent = int(os.environ.get(SUPERVISOR, os.getppid()))
         self._held: dict[int, Lease] = {}
         self._lost: set[int] = set()
         self._lock = threading.Lock()
@@ -45,14 +48,16 @@ class Standing:
         self._changes: dict[str, Any] = {"state": "idle"}
         self._halted = False
         self._threads = [
-            threading.Thread(target=self._every, args=(self._beat_every, self.beat), name="heartbeat", daemon=True),
-            threading.Thread(target=self._every, args=(self._sweep_every, self.sweep), name="sweeper", daemon=True),
+            # The last batch may take long: its leases are kept until the very end.
+            threading.Thread(target=self._every, args=(_beat_every, self.beat, self._ended), name="heartbeat"),
+            threading.Thread(target=self._every, args=(_sweep_every, self.sweep, self.stopping), name="sweeper"),
         ]
         self.idle_calls: list[Callable[[], None]] = []  # what the sweeper does besides, such as unloading a model
 
     def start(self) -> None:
         """Begin to beat and sweep."""
         for thread in self._threads:
+            thread.daemon = True
             thread.start()
 
     def hold(self, leases: Collection[Lease]) -> None:
@@ -87,8 +92,9 @@ class Standing:
 
     def beat(self) -> None:
         """Say that this worker lives, and extend its leases."""
-        if os.getppid() != self._parent:
-            self.stopping.set()  # the supervisor is gone: give back what we hold, and end
+        if os.getppid() != self._parent and not self.stopping.is_set():
+            _log.error("the supervisor is gone: this worker ends after its batch")
+            os.kill(os.getpid(), signal.SIGTERM)
         if self._busy_since is not None and time.monotonic() - self._busy_since > self.settings.batch_limit:
             _log.error("a batch is older than %g s: no more heartbeats", self.settings.batch_limit)
             return
@@ -133,6 +139,7 @@ class Standing:
     def end(self) -> None:
         """Take leave: the row says that this worker stopped by itself."""
         self.stopping.set()
+        self._ended.set()
         try:
             with self.ledger.write() as connection:
                 fleet.seen(connection, self.worker_id, state="stopped", model=None, rate=None)
@@ -144,15 +151,17 @@ class Standing:
             self._halted = True
             _log.error("halted: %s", error)
 
-    def _beat_every(self) -> float:
-        return min(BEAT_SECONDS, self.settings.lease / 3)
-
-    def _sweep_every(self) -> float:
-        return random.uniform(*SWEEP_SECONDS)  # jittered, so that many workers do not sweep at once
-
-    def _every(self, seconds: Callable[[], float], act: Callable[[], None]) -> None:
-        while not self.stopping.wait(seconds()):
+    def _every(self, seconds: Callable[[Settings], float], act: Callable[[], None], until: threading.Event) -> None:
+        while not until.wait(seconds(self.settings)):
             try:
                 act()
             except Exception:
                 _log.exception("%s", threading.current_thread().name)
+
+
+def _beat_every(settings: Settings) -> float:
+    return min(BEAT_SECONDS, settings.lease / 3)
+
+
+def _sweep_every(settings: Settings) -> float:
+    return random.uniform(*SWEEP_SECONDS)  # jittered, so that many workers do not sweep at once

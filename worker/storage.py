@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from blipq.models.results import Failed
@@ -12,31 +15,44 @@ from blipq.worker.task import Settled, Task
 
 IN_A_ROW = 20  # unreadable files of one job without a readable one between them
 WAIT_SECONDS = 15.0  # until a waiting job looks again
+PATIENCE_SECONDS = 600.0  # for which files may be missing below a folder that is there, before that is believed
+LOOK_SECONDS = 5.0  # for which a disk may leave unanswered whether a folder is there
 KINDS = ("missing", "io")
 
 
 class Storage:
-    """Holds unreadable files back until it is clear whether they are gone or their disk is."""
+    """Holds unreadable files back until it is clear whether they are gone or their disk is. One a worker."""
 
     def __init__(self) -> None:
         self._doubtful: dict[int, list[tuple[Task, BadImage]]] = defaultdict(list)
+        self._since: dict[int, float] = {}  # when a job was first put off, with nothing read since
 
     def add(self, task: Task, answer: BadImage) -> bool:
         """Take in an unreadable file. True where its job's disk must be gone: nothing of it may count as failed."""
-        doubtful = self._doubtful[task.order.job_id]
+        job_id = task.order.job_id
+        doubtful = self._doubtful[job_id]
         doubtful.append((task, answer))
-        return len(doubtful) >= IN_A_ROW or not any(Path(source).exists() for source in task.order.sources or ("/",))
+        if len(doubtful) < IN_A_ROW and _any_there(task):
+            return False
+        since = self._since.setdefault(job_id, time.monotonic())
+        only_missing = all(one.kind == "missing" for _, one in doubtful)
+        return not (only_missing and time.monotonic() - since > PATIENCE_SECONDS and _any_there(task))
 
-    def release(self, job_id: int) -> list[Settled]:
-        """The disk is there after all: what was held back are failures."""
-        return [
-            (task.order, Failed(task.work, answer.kind, answer.message))
-            for task, answer in self._doubtful.pop(job_id, ())
-        ]
+    def release(self, task: Task) -> list[Settled]:
+        """A picture could be read: what was held back of its job are failures, unless its disk went meanwhile."""
+        job_id = task.order.job_id
+        if self._doubtful.get(job_id) and not _any_there(task):
+            return []
+        self._since.pop(job_id, None)
+        return self._failed(job_id)
 
     def release_all(self) -> list[Settled]:
         """Nothing more will come that could tell: what is held back are failures."""
-        return [settled for job_id in list(self._doubtful) for settled in self.release(job_id)]
+        return [settled for job_id in list(self._doubtful) for settled in self._failed(job_id)]
+
+    def clear(self) -> None:
+        """Forget what is held back, as its units are given back; since when jobs wait is remembered."""
+        self._doubtful.clear()
 
     def drop(self, unit_ids: Collection[int]) -> None:
         """Forget the pictures of units that are no longer ours."""
@@ -47,3 +63,39 @@ class Storage:
         """The pictures that are held back."""
         for doubtful in self._doubtful.values():
             yield from (task for task, _ in doubtful)
+
+    def _failed(self, job_id: int) -> list[Settled]:
+        held_back = self._doubtful.pop(job_id, ())
+        return [(task.order, Failed(task.work, answer.kind, answer.message)) for task, answer in held_back]
+
+
+def _any_there(task: Task) -> bool:
+    """Whether one of the places that were enqueued is there: a folder with anything in it, or a file's folder."""
+    path = task.work.raw or os.fsencode(task.work.path)
+    roots = [Path(s).parent if os.fsencode(s) == path else Path(s) for s in task.order.sources] or [Path("/")]
+    return _answered(roots)
+
+
+def _answered(roots: Sequence[Path]) -> bool:
+    """Look from a thread that is left behind where the disk does not answer: a dead network disk blocks for ever."""
+    found = threading.Event()
+
+    def look() -> None:
+        if any(_holds_anything(root) for root in roots):
+            found.set()
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(LOOK_SECONDS)
+    return found.is_set()
+
+
+def _holds_anything(folder: Path) -> bool:
+    """An unmounted disk leaves an empty folder behind, or none."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False

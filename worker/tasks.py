@@ -7,7 +7,7 @@ import os
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from celery.signals import celeryd_after_setup, setup_logging, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_after_setup, setup_logging, worker_shutdown, worker_shutting_down
 
 from blipq import settings
 from blipq.models import lease
@@ -44,7 +44,15 @@ def begin_log(**_: Any) -> None:
 
 @celeryd_after_setup.connect
 def begin(instance: Any, **_: Any) -> None:
-    """Take a place in the ledger for the queue that this process serves."""
+    """Take a place in the ledger for the queue that this process serves, and be heard of from now on."""
+    try:
+        _begin(instance)
+    except Exception as error:  # Celery would log it and go on, deaf
+        _log.error("the worker cannot begin: %s", error, exc_info=not isinstance(error, LedgerError))
+        os._exit(CRASHED)
+
+
+def _begin(instance: Any) -> None:
     global _standing, _work
     asked = settings.load()
     (queue,) = instance.app.amqp.queues.consume_from
@@ -58,12 +66,6 @@ def begin(instance: Any, **_: Any) -> None:
         from blipq.worker.training import Training
 
         _work = Training(_standing, asked)
-
-
-@worker_ready.connect
-def go(**_: Any) -> None:
-    """Only now may anything be claimed."""
-    assert _standing is not None
     _standing.start()
 
 
@@ -101,7 +103,7 @@ def _drain() -> None:
     try:
         _work.drain()
     except LedgerError as error:
-        _log.error("%s", error)
+        _log.error("halted: %s", error)
     except Exception:
         # What a process cannot survive is a crash: its units become suspects, and a fresh process goes on.
         _log.exception("the worker failed and starts anew")
