@@ -14,6 +14,7 @@ from blipq import __version__
 # command -> module in blipq.producer.commands; the order is that of the help page
 COMMANDS = {
     "enqueue": "enqueue",
+    "train": "train",
     "status": "status",
     "results": "results",
     "sql": "sql",
@@ -66,6 +67,7 @@ class Commands(click.Group):
 
 SUMMARIES = {
     "enqueue": "Queue photos for captions.",
+    "train": "Queue fine-tuning on photos with captions.",
     "status": "Show jobs, queues and workers.",
     "results": "Print captions, or a job's failures.",
     "sql": "Run a query on the ledger, read-only.",

@@ -12,6 +12,8 @@ _MODULES = {
     "blipq.models.recipes": ("BadRecipe",),
     "blipq.models.control": ("NoSuchJob",),
     "blipq.models.intake": ("JobCancelled",),
+    "blipq.models.training": ("RunError",),
+    "blipq.models.comparison": ("NothingToCompare",),
     "blipq.worker.valkey": ("BrokerError",),
 }
 

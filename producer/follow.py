@@ -27,7 +27,7 @@ def follow(ledger: Ledger, settings: Settings, job_id: int, *, quiet: bool = Fal
     Raises UserError where the local daemon ended and cannot be kept.
     """
     if quiet:
-        return deque(_looks(ledger, settings, job_id), maxlen=1)[0]
+        return deque(looks(ledger, settings, job_id), maxlen=1)[0]
     return _bar(ledger, settings, job_id) if sys.stderr.isatty() else _lines(ledger, settings, job_id)
 
 
@@ -45,7 +45,7 @@ def last_line(job: JobStatus) -> str:
     return said
 
 
-def _looks(ledger: Ledger, settings: Settings, job_id: int) -> Iterator[JobStatus]:
+def looks(ledger: Ledger, settings: Settings, job_id: int) -> Iterator[JobStatus]:
     """The job's state, again and again until it is over; keeps the local daemon alive meanwhile."""
     started = 0
     while True:
@@ -80,7 +80,7 @@ def _bar(ledger: Ledger, settings: Settings, job_id: int) -> JobStatus:
     recent: deque[tuple[float, int]] = deque()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"job {job_id}", total=None, rate="", said="")
-        for job in _looks(ledger, settings, job_id):
+        for job in looks(ledger, settings, job_id):
             ended = job.done + job.failed
             progress.update(
                 task, total=ended + job.remaining, completed=ended, rate=_rate(recent, job), said=_said(job)
@@ -91,7 +91,7 @@ def _bar(ledger: Ledger, settings: Settings, job_id: int) -> JobStatus:
 def _lines(ledger: Ledger, settings: Settings, job_id: int) -> JobStatus:
     recent: deque[tuple[float, int]] = deque()
     said_at = time.monotonic()
-    for job in _looks(ledger, settings, job_id):
+    for job in looks(ledger, settings, job_id):
         rate = _rate(recent, job)
         if time.monotonic() - said_at > LINE_SECONDS:
             said_at = time.monotonic()
