@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from transformers import AutoTokenizer, BlipConfig, BlipForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from blipq.worker.engine import preprocessing
-from blipq.worker.engine.errors import NotACaptioner as NotACaptioner
+from blipq.worker.engine.checkpoint import check, one_line
+from blipq.worker.engine.errors import NotACaptioner
 from blipq.worker.engine.preprocessing import Preprocessing
 
 
@@ -27,30 +27,15 @@ class Checkpoint:
     parameters: int
 
 
-def check(folder: Path) -> dict[str, Any]:
-    """Read the configuration in a folder → it. Raises NotACaptioner when it is no BLIP captioner's."""
-    if not folder.is_dir():
-        raise NotACaptioner(f"{folder}: no such folder")
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        kind, architectures = config.get("model_type"), config.get("architectures") or []
-    except FileNotFoundError:
-        raise NotACaptioner(f"{folder}: no config.json in it, so no checkpoint of transformers") from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise NotACaptioner(f"{folder}: config.json cannot be read ({_line(error)})") from None
-    wanted = BlipForConditionalGeneration.__name__
-    if kind != "blip" or (architectures and wanted not in architectures):
-        found = ", ".join(map(str, architectures)) or "no architecture named"
-        raise NotACaptioner(f"{folder}: a model of type {kind} ({found}), not a BLIP captioner ({wanted})")
-    return dict(config)
-
-
 def load(folder: Path) -> Checkpoint:
     """Load a folder. Raises NotACaptioner for anything that is no whole BLIP captioner in safetensors."""
     check(folder)
     if not any(folder.glob("*.safetensors")):
         others = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights at all"
         raise NotACaptioner(f"{folder}: no safetensors in it ({others})")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        # transformers would make one up that knows no words.
+        raise NotACaptioner(f"{folder}: no tokenizer in it (tokenizer.json or vocab.txt)")
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -68,14 +53,9 @@ def load(folder: Path) -> Checkpoint:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         pictures = preprocessing.read(folder, config.vision_config.image_size)
     except Exception as error:  # transformers, tokenizers and safetensors raise all sorts on a broken file
-        raise NotACaptioner(f"{folder}: cannot be loaded ({_line(error)})") from None
+        raise NotACaptioner(f"{folder}: cannot be loaded ({one_line(error)})") from None
     wrong = [*report["missing_keys"], *(str(entry[0]) for entry in report["mismatched_keys"])]
     if wrong:
         raise NotACaptioner(f"{folder}: {len(wrong)} weights are missing or misshapen, {sorted(wrong)[0]} the first")
     model.eval().requires_grad_(False)
     return Checkpoint(model, tokenizer, pictures, model.num_parameters())
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}…"

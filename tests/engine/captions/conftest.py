@@ -18,8 +18,8 @@ from blipq.worker.engine.captioner import Caption, Captioner, Decoding
 from blipq.worker.engine.preprocessing import DEFAULT_MEAN, DEFAULT_STD, Preprocessing
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-VOCABULARY = """[PAD] [UNK] [CLS] [SEP] [MASK] a an the cat dog man ball red blue green on under left right of with and two
-three photo small big tree house car boat sea sky sun moon bird fish"""
+VOCABULARY = """[PAD] [UNK] [CLS] [SEP] [MASK] a an the cat dog man ball red blue green on under left right of with
+and two three photo small big tree house car boat sea sky sun moon bird fish"""
 WORDS = VOCABULARY.split()
 DEC = len(WORDS)  # as in the published checkpoints, the tokenizer knows no [DEC]
 
