@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Collection
 
 from celery import Celery
@@ -10,6 +11,9 @@ from celery import Celery
 from blipq import settings
 from blipq.settings import Settings
 from blipq.worker.broker import TIMEOUT, BrokerError, broker_url, explain, open_client
+
+# Celery's advice against root is about pickled messages; ours are JSON, and carry numbers alone.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 RINGS = 64  # doorbells at once, 1 KB each: enough to wake as many workers; sweepers ring for the rest
 
@@ -27,13 +31,13 @@ app.conf.update(
     worker_disable_prefetch=False,
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     # Without it a frozen broker hangs whoever rings, for good.
     broker_transport_options={"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT},
 )
-app.log.already_setup = True
 
 _log = logging.getLogger(__name__)
 

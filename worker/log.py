@@ -21,5 +21,5 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Redacted(FORMAT))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for chatty in ("celery", "kombu", "amqp", "httpx", "urllib3", "filelock", "PIL", "alembic", "celery.redirected"):
+    for chatty in ("celery", "kombu", "amqp", "httpx", "urllib3", "filelock", "PIL", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
