@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+GLANCE_SECONDS = 0.3  # who asks whether the lock is held holds it for a moment himself
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,16 @@ class DaemonLock:
         """Take the lock for this process; False where another holds it."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
+        end = time.monotonic() + GLANCE_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    os.close(descriptor)
+                    return False
+                time.sleep(0.01)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"pid": os.getpid(), "version": version}).encode())
         self._held = descriptor

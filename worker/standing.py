@@ -17,10 +17,10 @@ from blipq.models.lease import Lease
 from blipq.settings import Settings
 from blipq.worker.app import is_silent, ring
 from blipq.worker.broker import BrokerError
+from blipq.worker.supervisor import SUPERVISOR
 
 BEAT_SECONDS = 5.0
 SWEEP_SECONDS = (1.0, 2.0)
-SUPERVISOR = "_BLIPQ_SUPERVISOR"  # the variable that tells a worker whose child it is: it ends when that one does
 
 _log = logging.getLogger(__name__)
 

@@ -27,10 +27,13 @@ from blipq.worker import log
 from blipq.worker.broker import BrokerError, ensure_broker, stop_broker
 from blipq.worker.lock import DaemonLock
 
+SUPERVISOR = "_BLIPQ_SUPERVISOR"  # the variable that tells a worker whose child it is: it ends when that one does
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 2.0  # between two looks at the broker, at silent workers and at what is left to do
-QUICK_SECONDS = 10.0  # a worker that ends sooner is restarted ever more slowly
+QUICK_SECONDS = 10.0  # a worker that ends sooner, and before it got any work, is restarted ever more slowly
 SLOWEST_RESTART = 30.0
+START_SECONDS = 120.0  # by which a worker must have been heard of; 2 s on an idle machine
+END_SECONDS = 30.0  # more than its batch may take, for a worker to end when it is asked to
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +52,11 @@ class Seat:
 
 
 class Supervisor:
-    """Starts, restarts, kills and stops the workers of one host."""
+    """Starts, restarts, kills and stops the workers of one host.
+
+    The workers are tended from a thread of their own, so that one that died gives its units back at once even while the
+    main thread waits for a broker that hangs. The broker is the main thread's: Linux ends it with who started it.
+    """
 
     def __init__(self, asked: Settings, ledger: Ledger, seats: Sequence[Seat], idle: float | None) -> None:
         self._settings = asked
@@ -58,23 +65,31 @@ class Supervisor:
         self._idle = idle
         self._stop = threading.Event()
         self._busy_at = time.monotonic()
-        self._looked_at = 0.0
 
     def run(self) -> bool:
         """Keep the workers until told to stop (SIGTERM, SIGINT); True where nothing was due for the idle time."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
+        tending = threading.Thread(target=self._tend_all, name="workers")
+        tending.start()
         try:
-            while not self._stop.wait(TICK_SECONDS):
-                for seat in self._seats:
-                    self._tend(seat)
-                if time.monotonic() - self._looked_at > LOOK_SECONDS:
-                    self._looked_at = time.monotonic()
-                    if self._look():
-                        return True
+            while not self._stop.wait(LOOK_SECONDS):
+                if self._look():
+                    return True
             return False
         finally:
+            self._stop.set()
+            tending.join()
             self._end_workers()
+
+    def _tend_all(self) -> None:
+        while not self._stop.is_set():
+            for seat in self._seats:
+                try:
+                    self._tend(seat)
+                except Exception:
+                    _log.exception("the %s worker cannot be tended", seat.queue)
+            self._stop.wait(TICK_SECONDS)
 
     def _tend(self, seat: Seat) -> None:
         """Start the seat's worker, or reap it: its leases are free at once."""
@@ -88,24 +103,27 @@ class Supervisor:
             return
         lived = time.monotonic() - seat.started_at
         _log.error("the %s worker (process %d) ended with %s", seat.queue, seat.process.pid, _ending(exit_status))
-        if not self._free(seat.process.pid):
+        freed = self._free(seat.process.pid)
+        if freed is None:
             return  # the database cannot be reached: try again, before anything new is started
         seat.process = None
-        seat.quick_ends = seat.quick_ends + 1 if lived < QUICK_SECONDS else 0
+        seat.quick_ends = seat.quick_ends + 1 if lived < QUICK_SECONDS and not freed else 0
         seat.start_after = time.monotonic() + min(SLOWEST_RESTART, 2.0 ** (seat.quick_ends - 1) - 1)
 
-    def _free(self, pid: int) -> bool:
-        """Make due again what a dead worker of this host held."""
+    def _free(self, pid: int) -> int | None:
+        """Make due again what a dead worker of this host held; how many units, None where the database cannot say."""
+        freed = 0
         try:
             with self._ledger.write() as connection:
                 for worker_id in fleet.of_process(connection, socket.gethostname(), pid):
                     units = lease.expire(connection, worker_id)
                     fleet.seen(connection, worker_id, state="stopped", note="died")
                     _log.info("%d units of worker %d are due again", units, worker_id)
+                    freed += units
         except LedgerError as error:
             _log.error("%s", error)
-            return False
-        return True
+            return None
+        return freed
 
     def _look(self) -> bool:
         """Look after the broker and silent workers. True where nothing was due for so long that the daemon ends."""
@@ -115,22 +133,32 @@ class Supervisor:
             _log.error("%s", error)
         try:
             with self._ledger.read() as connection:
-                silent = {row["pid"] for row in status.workers(connection) if row["state"] == "lost"}
+                host = socket.gethostname()
+                # The newest row of a process, since its number may have been another's before.
+                states = {row["pid"]: row["state"] for row in status.workers(connection) if row["host"] == host}
                 left = status.work_left(connection)
         except LedgerError as error:
             _log.error("%s", error)
             return False
         for seat in self._seats:
-            # Two looks, so that a laptop that wakes up does not kill workers whose heartbeat comes a moment later.
-            running = seat.process is not None and seat.process.pid in silent
-            seat.silent_looks = seat.silent_looks + 1 if running else 0
-            if seat.silent_looks > 1 and seat.process is not None:
-                _log.error("the %s worker (process %d) is not heard of and is killed", seat.queue, seat.process.pid)
-                seat.process.kill()
+            self._watch(seat, states)
         if left or self._idle is None:
             self._busy_at = time.monotonic()
             return False
         return time.monotonic() - self._busy_at > self._idle
+
+    def _watch(self, seat: Seat, states: dict[int, str]) -> None:
+        """Kill a worker that is not heard of: one whose batch is past its limit, or that is frozen, or never began."""
+        process = seat.process
+        if process is None:
+            return
+        began = time.monotonic() - seat.started_at < START_SECONDS
+        silent = states.get(process.pid, "" if began else "lost") == "lost"
+        # Two looks, so that a laptop that wakes up does not kill workers whose heartbeat comes a moment later.
+        seat.silent_looks = seat.silent_looks + 1 if silent else 0
+        if seat.silent_looks > 1:
+            _log.error("the %s worker (process %d) is not heard of and is killed", seat.queue, process.pid)
+            process.kill()
 
     def _end_workers(self) -> None:
         """Ask every worker to stop after its present batch, and wait; a second signal kills them."""
@@ -141,9 +169,10 @@ class Supervisor:
         killed = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: killed.set())
+        end = time.monotonic() + self._settings.batch_limit + END_SECONDS
         for process in running:
             while process.poll() is None:
-                if killed.wait(0.05):
+                if killed.wait(0.05) or time.monotonic() > end:
                     process.kill()
             self._free(process.pid)
 
@@ -153,6 +182,7 @@ def _start(seat: Seat, asked: Settings) -> subprocess.Popen[bytes]:
     command += ["-P", "threads", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     command += ["-n", f"{seat.queue}.{seat.number}@%h"]
     environment = os.environ | {"BLIPQ_DEVICE": seat.device, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment |= {SUPERVISOR: str(os.getpid())}
     folder = asked.home if asked.home.is_dir() else Path("/")
     # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, which then asks its workers to stop.
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, cwd=folder, process_group=0)
@@ -177,7 +207,7 @@ def devices(asked: str) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the process; returns its exit status: 0 stopped or idle, 2 a set-up error, 3 another one runs."""
     parser = argparse.ArgumentParser(prog="blipq worker")
-    parser.add_argument("--queues", default="caption")
+    parser.add_argument("--queues", default="caption,train")
     parser.add_argument("--device", default=None)
     parser.add_argument("--idle", type=float, default=None, help="end after so many seconds without work")
     parser.add_argument("--unlocked", action="store_true", help="beside other supervisors of this home")
