@@ -35,7 +35,7 @@ class RunStatus:
     validation_loss: float | None  # of the last epoch
     best_step: int | None
     note: str | None
-    seconds: float | None  # since its first step's preparations, until its end
+    seconds: float | None  # since its first claim, until its end
 
     @property
     def over(self) -> bool:
@@ -114,18 +114,18 @@ def checkpoints(connection: Connection, run_id: int) -> list[RowMapping]:
     return list(connection.execute(query).mappings())
 
 
-def remarks(connection: Connection, run_id: int, since: int = 0) -> list[RowMapping]:
+def remarks(connection: Connection, run_id: int, since: int = 0) -> list[dict[str, Any]]:
     """What a person should know of a run, in the order in which it was said."""
     query = select(remark).where(remark.c.run_id == run_id, remark.c.id > since).order_by(remark.c.id)
-    return list(connection.execute(query).mappings())
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def evaluations(connection: Connection, run_id: int) -> dict[str, dict[str, RowMapping]]:
+def evaluations(connection: Connection, run_id: int) -> dict[str, dict[str, dict[str, Any]]]:
     """A run's own figures on its held-out pictures: model, then metric, then its row."""
     query = select(evaluation).where(evaluation.c.run_id == run_id).order_by(evaluation.c.id)
-    found: dict[str, dict[str, RowMapping]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in connection.execute(query).mappings():
-        found.setdefault(row["model"], {})[row["metric"]] = row
+        found.setdefault(row["model"], {})[row["metric"]] = dict(row)
     return found
 
 

@@ -114,15 +114,16 @@ def read(connection: Connection, *, run_id: int | None = None, job_id: int | Non
 
 
 def settle(connection: Connection, run_id: int, *, base: str, weights: str, folder: Path) -> None:
-    """Write down what the first worker found: exact weights, and where the checkpoints lie."""
-    connection.execute(update(run).where(run.c.id == run_id).values(base=base, weights=weights, folder=str(folder)))
+    """A worker begins or goes on: the exact weights that it found, and where the checkpoints lie."""
+    values = {"base": base, "weights": weights, "folder": str(folder), "ended_at": None}
+    started = func.coalesce(run.c.started_at, db_now())
+    connection.execute(update(run).where(run.c.id == run_id).values(**values, started_at=started))
 
 
 def begin(connection: Connection, run_id: int, *, plan: Mapping[str, Any], pictures: int, steps: int) -> None:
     """Note what the run turned out to be once its data was counted: `plan` with every choice made."""
-    values = {"plan": json.dumps(dict(plan)), "pictures": pictures, "steps": steps, "ended_at": None, "note": None}
-    started = func.coalesce(run.c.started_at, db_now())
-    connection.execute(update(run).where(run.c.id == run_id).values(**values, started_at=started))
+    values = {"plan": json.dumps(dict(plan)), "pictures": pictures, "steps": steps}
+    connection.execute(update(run).where(run.c.id == run_id).values(**values))
 
 
 def note(connection: Connection, run_id: int, text: str | None) -> None:

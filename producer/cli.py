@@ -25,6 +25,14 @@ COMMANDS = {
     "up": "up",
     "down": "up",
     "worker": "up",
+    "runs": "runs",
+    "promote": "runs",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "plot": "plot",
+    "show": "plot",
+    "export-model": "share",
+    "push": "share",
     "models": "models",
     "doctor": "doctor",
     "db": "db",
@@ -44,7 +52,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"blipq.producer.commands.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(
@@ -78,6 +86,14 @@ SUMMARIES = {
     "up": "Keep the local daemon in the foreground or behind.",
     "down": "Stop the local daemon.",
     "worker": "Keep workers of this host for a shared Redis.",
+    "runs": "Rank training runs, or show one.",
+    "promote": "Give a run's best checkpoint a name.",
+    "evaluate": "Score captions of models side by side.",
+    "compare": "Show which captions changed between two jobs.",
+    "plot": "Draw a run's losses and metrics.",
+    "show": "Draw photos with their captions.",
+    "export-model": "Write a run's model into a folder.",
+    "push": "Upload a run's model to the Hub.",
     "models": "List models, or describe one.",
     "doctor": "Check what blipq needs, and say what to do.",
     "db": "Migrate the database, or show its version.",

@@ -36,8 +36,8 @@ def folder_of(settings: Settings, found: Weights, say: Callable[[str], None]) ->
 
     Raises UnknownModel; HubUnreachable where asking again later may help.
     """
-    from blipq.worker.engine.checkpoint import NotACaptioner
-    from blipq.worker.engine.weights import NotFetched, convert, fetch, needs_conversion
+    from blipq.worker.engine.errors import NotACaptioner, NotFetched
+    from blipq.worker.engine.weights import convert, fetch, needs_conversion
 
     def progress(what: str, done: int, total: int) -> None:
         say(f"{what}, {100 * done // max(1, total)} %")

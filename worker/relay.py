@@ -142,7 +142,9 @@ class Relay:
         training.add_evaluation(
             connection, run.id, data=run.data, model=model, figures=figures, pictures=event["pictures"]
         )
-        for message in (*event["missing"].values(), *event["warnings"]):
+        for name, message in event["missing"].items():
+            training.add_remark(connection, run.id, "evaluation", None, f"no {LABELS.get(name, name)}: {message}")
+        for message in event["warnings"]:
             training.add_remark(connection, run.id, "evaluation", None, message)
 
     def _store_end(self, connection: Connection, event: dict[str, Any]) -> None:

@@ -112,6 +112,7 @@ class Training:
             if not lease.renew(connection, [held], self._settings.lease):
                 return Outcome("lost")
             training.rewind(connection, run.id, newest.step if newest else 0)
+            training.note(connection, run.id, "the training process starts")
         plan = plans.engine_plan(
             self._settings, run.plan, base=base, data=data, out=run.folder, prefix=f"f{held.fence}-"
         )

@@ -22,7 +22,7 @@ SHARE = click.FloatRange(0, 1, max_open=True)
 POSITIVE = click.FloatRange(0, 1, min_open=True)
 
 
-class Validation(click.ParamType):
+class Validation(click.ParamType):  # type: ignore[type-arg]  # generic in click's stubs alone
     """A share of the pictures, or the name of a split."""
 
     name = "share|split"
