@@ -105,15 +105,17 @@ class Captioner:
         padding = [longest - len(tokens) for tokens in beginnings]
         history = self._rows(beginnings, padding, self._text.vocabulary)
         state = self._room(len(pixels), decoding.num_beams, longest + decoding.max_new_tokens)
-        uploaded = self._upload(pixels)
-        some = CPU_PICTURES if self._place.type == "cpu" else len(pixels)
-        for place in range(0, len(pixels), some):
-            self._text.look(state, self._vision(uploaded[place : place + some]), place)
+        self._look(state, self._upload(pixels))
         stepper = Stepper(self._text, state, self._rows(beginnings, padding, self._pad), padding, self._graphs)
         processors = Processors(decoding, self._end, self._text.vocabulary)
         if decoding.num_beams > 1:
             return beam.write(stepper, history, decoding, processors)
         return greedy.write(stepper, history, decoding, processors, seeds)
+
+    def _look(self, state: State, pixels: Tensor) -> None:
+        some = CPU_PICTURES if self._place.type == "cpu" else len(pixels)
+        for place in range(0, len(pixels), some):
+            self._text.look(state, self._vision(pixels[place : place + some]), place)
 
     def _rows(self, beginnings: list[list[int]], padding: list[int], filler: int) -> Tensor:
         rows = [[filler] * count + tokens for tokens, count in zip(beginnings, padding, strict=True)]
