@@ -39,7 +39,7 @@ def serve(work: Work = answer, read: Read = read_picture) -> None:
     limits = Limits(int(pixels), int(size), int(memory), float(seconds))
     shared = mmap.mmap(int(number), wire.SHARED)
     parent = socket.socket(fileno=os.dup(0))
-    _harden(limits)
+    harden(limits)
     with suppress(ConnectionError), parent.makefile("rb") as requests:  # the parent is gone: so are we
         parent.sendall(wire.HELLO)
         while len(head := requests.read(wire.REQUEST_SIZE)) == wire.REQUEST_SIZE:
@@ -65,7 +65,7 @@ def _answer(body: bytes, header: wire.Header, shared: mmap.mmap, limits: Limits,
     return found
 
 
-def _harden(limits: Limits) -> None:
+def harden(limits: Limits) -> None:
     """Bound the memory, die with the parent, leave no core file, and let nothing but the parent's end stop the work."""
     with suppress(ValueError, OSError):  # macOS does not take RLIMIT_AS
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
