@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ COMMANDS = {
     "status": "status",
     "results": "results",
     "sql": "sql",
+    "export": "export",
     "cancel": "control",
     "retry": "control",
     "pause": "control",
@@ -52,7 +54,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"blipq.producer.commands.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_" if iskeyword(name) else name)
         return command
 
     def resolve_command(
@@ -79,6 +82,7 @@ SUMMARIES = {
     "status": "Show jobs, queues and workers.",
     "results": "Print captions, or a job's failures.",
     "sql": "Run a query on the ledger, read-only.",
+    "export": "Write captions into files, photos, tables, data sets, pages.",
     "cancel": "Take back what a job has left to do.",
     "retry": "Queue a job's failed photos again.",
     "pause": "Hand out no more work of a queue.",

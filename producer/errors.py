@@ -11,6 +11,9 @@ _MODULES = {
     "blipq.models.weights": ("UnknownModel",),
     "blipq.models.recipes": ("BadRecipe",),
     "blipq.models.control": ("NoSuchJob",),
+    "blipq.models.reading": ("BadQuery",),
+    "blipq.models.edits": ("NoSuchBatch",),
+    "blipq.models.forget": ("StillWanted",),
     "blipq.models.intake": ("JobCancelled",),
     "blipq.models.training": ("RunError",),
     "blipq.models.comparison": ("NothingToCompare",),
@@ -28,4 +31,6 @@ def one_line(error: BaseException) -> str | None:
     for module, names in _MODULES.items():
         if module in sys.modules:
             kinds += tuple(getattr(sys.modules[module], name) for name in names)
-    return str(error).strip("'\"") if isinstance(error, kinds) else None
+    if not isinstance(error, kinds):
+        return None
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # a KeyError quotes itself
