@@ -36,14 +36,10 @@ def fetch(name: str, revision: str | None = None, progress: Progress | None = No
     # Otherwise transformers asks a bot, from a thread, to convert what has no safetensors, and waits for it.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
-        cached = Path(snapshot_download(name, revision=revision, local_files_only=True))
-        if any(cached.glob(SAFE)) or any(cached.glob(PICKLED)):
-            return cached
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        pass
+    cached = _cached(name, revision)
+    if cached is not None:
+        return cached
     try:
         found = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
         sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
@@ -63,6 +59,21 @@ def fetch(name: str, revision: str | None = None, progress: Progress | None = No
         remedy = "use --model with a local folder, HF_HOME with a cache that holds it, or --model demo"
         raise NotFetched(f"{name}: not fetched from the Hub ({one_line(error)}); {remedy}") from None
     return Path(folder)
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The cache's folder where it is complete."""
+    from huggingface_hub import snapshot_download
+
+    for weights in (SAFE, PICKLED):
+        wanted = {"allow_patterns": [*SMALL, weights], "ignore_patterns": ["*/*"]}
+        try:
+            folder = Path(snapshot_download(name, revision=revision, local_files_only=True, **wanted))
+        except (OSError, ValueError):  # not there, not whole, not a name
+            continue
+        if any(folder.glob(weights)):
+            return folder
+    return None
 
 
 def needs_conversion(folder: Path) -> bool:
