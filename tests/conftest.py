@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -44,26 +45,55 @@ def home() -> Iterator[Path]:
 
     folder = Path(tempfile.mkdtemp(prefix="blipq-", dir="/tmp"))
     yield folder / "home"
+    _end_daemon(folder / "home")
     valkey.stop(folder / "home")
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A fresh PostgreSQL database for one test, dropped afterwards."""
+def _end_daemon(home: Path) -> None:
+    """End the local daemon that a test left running, its workers first."""
+    from blipq.worker.lock import DaemonLock
+
+    holder = DaemonLock(home).holder()
+    if holder is None or not holder.pid:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(holder.pid, signal.SIGTERM)
+        end = time.monotonic() + 20
+        while DaemonLock(home).holder() is not None:
+            if time.monotonic() > end:
+                os.kill(holder.pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def fresh_postgres() -> Callable[[], AbstractContextManager[str]]:
+    """Makes PostgreSQL databases, each dropped at the end of its `with`."""
     import psycopg
 
     host, port = os.environ.get("PGHOST", "127.0.0.1"), os.environ.get("PGPORT", "5432")
     server = f"postgresql://{os.environ.get('PGUSER', 'postgres')}@{host}:{port}"
-    name = f"blipq_{secrets.token_hex(6)}"
-    try:
-        with psycopg.connect(f"{server}/postgres", autocommit=True, connect_timeout=5) as admin:
-            admin.execute(f"CREATE DATABASE {name}")
-    except psycopg.OperationalError as error:
-        _unavailable(f"PostgreSQL at {host}:{port}", error)
-    yield f"{server}/{name}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextlib.contextmanager
+    def make() -> Iterator[str]:
+        name = f"blipq_{secrets.token_hex(6)}"
+        try:
+            with psycopg.connect(f"{server}/postgres", autocommit=True, connect_timeout=5) as admin:
+                admin.execute(f"CREATE DATABASE {name}")
+        except psycopg.OperationalError as error:
+            _unavailable(f"PostgreSQL at {host}:{port}", error)
+        yield f"{server}/{name}"
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    return make
+
+
+@pytest.fixture
+def postgres_url(fresh_postgres: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """A fresh PostgreSQL database for one test, dropped afterwards."""
+    with fresh_postgres() as url:
+        yield url
 
 
 @pytest.fixture
