@@ -61,6 +61,12 @@ def current(connection: Connection, image_ids: Iterable[int]) -> dict[int, str |
     return {row.image_id: row.text for row in rows}
 
 
+def of_batch(connection: Connection, image_ids: Iterable[int], batch: str) -> set[int]:
+    """Those of some images (2,000 at most) that a batch has edited."""
+    found = select(edit.c.image_id).where(edit.c.image_id.in_(list(image_ids)), edit.c.batch == batch)
+    return set(connection.scalars(found))
+
+
 def undo(connection: Connection, image_id: int, author: str) -> str | None:
     """Take an image's newest edit back: what it had before counts again, which is returned (None: a model's caption).
 

@@ -13,10 +13,11 @@ from blipq.models.database import Ledger
 from blipq.models.intake import CHUNK, Found
 from blipq.models.recipes import BadRecipe, Recipe
 from blipq.models.schema import PRIORITIES
+from blipq.models.selection import Selection, photos
 from blipq.models.weights import HubUnreachable, Weights
 from blipq.producer import daemon
 from blipq.producer.errors import UserError
-from blipq.producer.scan import Refused, absolute, scan
+from blipq.producer.scan import Refused, absolute, look, scan
 from blipq.settings import Settings
 
 LISTED = 20  # refused paths that are named; the others are counted
@@ -24,7 +25,7 @@ LISTED = 20  # refused paths that are named; the others are counted
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for."""
+    """What a person asked for: pictures under paths, and those known ones for which `where` holds (see Selection)."""
 
     paths: tuple[str, ...]
     model: str
@@ -33,6 +34,16 @@ class Request:
     precision: str = "auto"
     batch_size: int | None = None
     priority: str = "normal"
+    where: str | None = None
+    watched: tuple[str, ...] = ()  # the folders in which a watcher saw the paths
+
+    @property
+    def source(self) -> str:
+        """What was enqueued, as the list of jobs shows it."""
+        if self.watched:
+            return f"watch {shlex.join(self.watched)}"
+        where = () if self.where is None else ("--where", self.where)
+        return shlex.join((*self.paths, *where))
 
 
 @dataclass
@@ -59,24 +70,24 @@ def enqueue(ledger: Ledger, settings: Settings, request: Request, progress: Call
     Raises UserError where there is no picture, UnknownModel, BadRecipe, LedgerError.
     """
     found, recipe_id = resolve(ledger, settings, request)
-    pictures = _Pictures(request.paths)
+    pictures = _Pictures(_looked_up(ledger, request))
     chunks = _chunks(pictures)
     first = next(chunks, [])
     answer = Enqueued(None, found.pinned, reasons=pictures.refused)
     if not first:
-        raise UserError(_nothing(request.paths, pictures))
+        raise UserError(_nothing(request, pictures))
     with ledger.write() as connection:
         answer.job = intake.open_job(
             connection,
             kind="caption",
-            source=shlex.join(request.paths),
+            source=request.source,
             model=found.pinned,
             recipe_id=recipe_id,
             parameters={
                 "mode": request.mode,
                 "precision": request.precision,
                 "batch_size": request.batch_size,
-                "paths": absolute(request.paths),
+                "paths": absolute(request.watched or request.paths),
                 "recipe": request.recipe,
             },
             priority=PRIORITIES[request.priority],
@@ -105,7 +116,7 @@ def count(ledger: Ledger, settings: Settings, request: Request, progress: Callab
     Raises as `enqueue` does.
     """
     found, recipe_id = resolve(ledger, settings, request)
-    pictures = _Pictures(request.paths)
+    pictures = _Pictures(_looked_up(ledger, request))
     answer = Enqueued(None, found.pinned, reasons=pictures.refused)
     for chunk in _chunks(pictures):
         with ledger.read() as connection:
@@ -115,7 +126,7 @@ def count(ledger: Ledger, settings: Settings, request: Request, progress: Callab
         answer.refused = pictures.left_out
         progress(answer)
     if not answer.found:
-        raise UserError(_nothing(request.paths, pictures))
+        raise UserError(_nothing(request, pictures))
     return answer
 
 
@@ -159,13 +170,13 @@ def call(settings: Settings, units: Sequence[int]) -> None:
 class _Pictures:
     """The scan, with what it refuses kept apart."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._paths = paths
+    def __init__(self, seen: Iterator[Found | Refused]) -> None:
+        self._seen = seen
         self.refused: list[Refused] = []
         self.left_out = 0
 
     def __iter__(self) -> Iterator[Found]:
-        for one in scan(self._paths):
+        for one in self._seen:
             if isinstance(one, Refused):
                 self.left_out += 1
                 if len(self.refused) < LISTED:
@@ -188,8 +199,18 @@ def _with(first: list[Found], rest: Iterator[list[Found]]) -> Iterator[list[Foun
     yield from rest
 
 
-def _nothing(paths: Sequence[str], pictures: _Pictures) -> str:
-    shown = " ".join(paths)
+def _looked_up(ledger: Ledger, request: Request) -> Iterator[Found | Refused]:
+    yield from scan(request.paths)
+    if request.where is not None:
+        with ledger.read() as connection:
+            for photo in photos(connection, Selection(where=request.where, uncaptioned=True)):
+                yield look(photo.file)
+
+
+def _nothing(request: Request, pictures: _Pictures) -> str:
+    shown = request.source
     if pictures.refused:
         return f"nothing to caption in {shown}: {pictures.refused[0].path} is {pictures.refused[0].reason}"
+    if request.where is not None:
+        return f'no known photo for which {request.where} holds: blipq sql "select * from photos limit 5" shows them'
     return f"no pictures in {shown} (looked into folders below too; hidden files are left out)"

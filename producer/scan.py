@@ -104,6 +104,14 @@ def scan(paths: Iterable[str]) -> Iterator[Found | Refused]:
             yield _entry(os.fsencode(path), seen)
 
 
+def look(path: bytes) -> Found | Refused:
+    """One file as it is now."""
+    try:
+        return _entry(path, os.lstat(path))
+    except OSError as error:
+        return Refused(display(path), _reason(error))
+
+
 def display(path: bytes) -> str:
     """A path as text; bytes that are no UTF-8 are escaped."""
     return path.decode("utf-8", "backslashreplace")

@@ -7,26 +7,14 @@ from typing import Any
 
 import click
 
+from blipq.producer.commands.recipe_options import recipe_options, request_of
 from blipq.producer.output import duration, emit_json, say
 
 
 @click.command(epilog="Exit status: 0 queued (with --wait: all captioned), 1 some failed, 2 a usage or set-up error.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--model", help="A Hub id (NAME@REVISION), a folder, demo, run:3 or an alias.  [BLIPQ_MODEL]")
-@click.option("--prompt", default="", help="Words that each caption begins with.")
-@click.option("--num-beams", type=int, default=1, show_default=True, help="Beam search; 1 is greedy.")
-@click.option("--max-new-tokens", type=int, default=20, show_default=True)
-@click.option("--min-new-tokens", type=int, default=0, show_default=True)
-@click.option("--do-sample", is_flag=True, help="Sample; implied by --top-p, --top-k and --temperature.")
-@click.option("--top-p", type=float)
-@click.option("--top-k", type=int)
-@click.option("--temperature", type=float)
-@click.option("--repetition-penalty", type=float, default=1.0, show_default=True)
-@click.option("--length-penalty", type=float, default=1.0, show_default=True, help="For beams: above 0 favours length.")
-@click.option("--no-repeat-ngram-size", type=int, default=0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="For sampling.")
-@click.option("--batch-size", type=click.IntRange(1, 4096), help="Chosen and remembered when not given.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--where", metavar="SQL", help="Known photos for which a condition over the view photos holds.")
+@recipe_options
 @click.option(
     "--mode",
     type=click.Choice(["fill", "replace"]),
@@ -34,7 +22,6 @@ from blipq.producer.output import duration, emit_json, say
     show_default=True,
     help="fill: only what has no caption under this recipe.",
 )
-@click.option("--priority", type=click.Choice(["high", "normal", "low"]), default="normal", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Say what there is to do and how long it takes; do nothing.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -46,15 +33,18 @@ def enqueue(paths: tuple[str, ...], **options: Any) -> None:
     blipq enqueue ./photos
     blipq enqueue ./photos --model Salesforce/blip-image-captioning-large --num-beams 3 --wait
     find . -name '*.jpg' -newer last-run | blipq enqueue -
+    blipq enqueue --where "flag is not null" --num-beams 5
     """
     from blipq import settings
     from blipq.producer import enqueue as enqueueing
     from blipq.producer.ledger import open_ready
 
+    if bool(paths) == (options["where"] is not None):
+        raise click.UsageError("say which photos: either PATH... or --where SQL")
     asked = settings.load()
     quiet, as_json = options.pop("quiet"), options.pop("as_json")
     dry_run, wait = options.pop("dry_run"), options.pop("wait")
-    request = _request(paths, options, asked.model)
+    request = request_of(paths, options, asked.model)
     ledger = open_ready(asked)
     act = enqueueing.count if dry_run else enqueueing.enqueue
     answer = act(ledger, asked, request, lambda so_far: None if quiet else _counting(so_far))
@@ -83,17 +73,6 @@ def enqueue(paths: tuple[str, ...], **options: Any) -> None:
     from blipq.producer.commands.wait import finish
 
     sys.exit(finish(ledger, asked, answer.job, values if as_json else None, quiet=quiet))
-
-
-def _request(paths: tuple[str, ...], options: dict[str, Any], default_model: str) -> Any:
-    from blipq.producer.enqueue import Request
-
-    sampling = {name: options.pop(name) for name in ("top_p", "top_k", "temperature")}
-    given = {name: value for name, value in sampling.items() if value is not None}
-    own = {name: options.pop(name) for name in ("mode", "precision", "batch_size", "priority")}
-    model = options.pop("model") or default_model
-    options["do_sample"] = options["do_sample"] or bool(given)
-    return Request(paths, model, {**options, **given}, **own)
 
 
 def _counting(so_far: Any) -> None:
