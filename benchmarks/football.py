@@ -3,7 +3,7 @@
 usage: python benchmarks/football.py [--pictures 2000] [--epochs 14] [--keep FOLDER] [--json]
 
 No caption of the held-out pictures occurs in training. The run is what `blipq train` starts: the training process on a
-folder with metadata.jsonl. Its best epoch is chosen by a twentieth of the training pictures; the 300 are seen only here.
+folder with metadata.jsonl. Its best epoch is chosen by a twentieth of the training pictures, never by the 300.
 """
 
 from __future__ import annotations

@@ -270,9 +270,8 @@ def main() -> None:
 
 def table(report: dict[str, Any]) -> str:
     """The report for people."""
-    lines = [
-        f"torch {report['torch']}, transformers {report['transformers']}, {report['threads']} threads, {report['device']}"
-    ]
+    versions = f"torch {report['torch']}, transformers {report['transformers']}"
+    lines = [f"{versions}, {report['threads']} threads, {report['device']}"]
     if "eight" in report:
         found, took = report["eight"]["reproduced of 8"], report["eight"]["ms a step"]
         lines += ["", "| 8 pairs, tiny BLIP, 200 steps | reproduced (3 seeds) | ms a step |", "|---|---|---|"]
@@ -281,7 +280,8 @@ def table(report: dict[str, Any]) -> str:
         if part not in report:
             continue
         got = report[part]
-        lines += ["", f"| BLIP-base, {title}, {got['precision']} | s a picture | pictures/s |", "|---|---|---|"]
+        head = f"| BLIP-base, {title}, {got['precision']} | s a picture | pictures/s |"
+        lines += ["", head, "|---|---|---|"]
         lines += [f"| {who} | {each:.3f} | {1 / each:.2f} |" for who, each in got["median"].items()]
         lines += [f"{got['times as fast']:.1f} times as fast a step"]
         if part == "full":

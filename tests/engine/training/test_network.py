@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from transformers import BlipForConditionalGeneration
 
 from blipq.worker.engine.training.events import TrainingError
-from blipq.worker.engine.training.network import Network, Precision
+from blipq.worker.engine.training.network import Network
 
 CPU = torch.device("cpu")
 
@@ -139,8 +139,3 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_blip, tmp_path):
 def test_a_folder_that_is_no_captioner_is_refused(tmp_path):
     with pytest.raises(TrainingError, match=r"no config\.json in it"):
         Network.load(tmp_path)
-
-
-def test_a_narrow_network_stays_in_fp32_on_a_cpu():
-    assert Precision.choose("auto", CPU, 64).name == "fp32"
-    assert Precision.choose("bf16", CPU, 64).name == "bf16"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from blipq.worker.engine.pool import DecodePool
+from blipq.worker.engine.precision import pick_precision
 from blipq.worker.engine.training import checkpoint
 from blipq.worker.engine.training.corpus import Corpus, Photo, gather
 from blipq.worker.engine.training.events import Event, Note
@@ -130,7 +131,7 @@ def prepare(
     if ranks.first:
         yield from _remarks(encoder, [photo.name for photo in photos])
     network.prepare(plan, ranks.device)
-    precision = Precision.choose(plan.precision, ranks.device, network.model.config.text_config.hidden_size)
+    precision = Precision(pick_precision(plan.precision, ranks.device), ranks.device)
     pictures = Pictures(*sources, decode, network.size)
     features = None
     if plan.freeze == "vision" and not plan.augment:
