@@ -15,6 +15,7 @@ from blipq.worker.broker import TIMEOUT, BrokerError, broker_url, explain, open_
 # Celery's advice against root is about pickled messages; ours are JSON, and carry numbers alone.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
+MUTE_SECONDS = 5.0  # that a broker which failed is left alone: an enqueue rings twice, and must not wait twice
 RINGS = 64  # doorbells at once, 1 KB each: enough to wake as many workers; sweepers ring for the rest
 
 app = Celery("blipq", broker=broker_url(settings.load()), include=["blipq.worker.tasks"])
@@ -42,8 +43,23 @@ app.conf.update(
 _log = logging.getLogger(__name__)
 
 
+_failed: tuple[float, BrokerError] | None = None  # when and how the last ring of this process did
+
+
 def ring(asked: Settings, queue: str, unit_ids: Collection[int]) -> None:
     """Ring for some units, a thousandth of a second each. Raises BrokerError; the units stay due all the same."""
+    global _failed
+    if _failed is not None and time.monotonic() - _failed[0] < MUTE_SECONDS:
+        raise _failed[1]
+    try:
+        _ring(asked, queue, unit_ids)
+        _failed = None
+    except BrokerError as error:
+        _failed = (time.monotonic(), error)
+        raise
+
+
+def _ring(asked: Settings, queue: str, unit_ids: Collection[int]) -> None:
     try:
         with open_client(asked):  # says in one line what is wrong, where Celery would try for long
             pass

@@ -21,6 +21,7 @@ from blipq.worker.supervisor import SUPERVISOR
 
 BEAT_SECONDS = 5.0
 SWEEP_SECONDS = (1.0, 2.0)
+HUNG = 71  # our exit status when a batch was past its limit
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 class Standing:
     """Keeps a worker's row and leases alive from a thread of its own, and looks after what others left behind.
 
-    The heartbeat stops while a batch (or step) is older than its limit: a device that hangs must not keep a lease for
-    ever, and the supervisor kills a worker that is not heard of.
+    A batch (or step) that is older than its limit ends the process: a device that hangs must not keep a lease for ever.
+    Where even this thread hangs, its heartbeat does too, and the supervisor kills a worker that is not heard of.
     """
 
     def __init__(self, ledger: Ledger, settings: Settings, queue: str, device: str | None, versions: str) -> None:
@@ -95,9 +96,10 @@ class Standing:
         if os.getppid() != self._parent and not self.stopping.is_set():
             _log.error("the supervisor is gone: this worker ends after its batch")
             os.kill(os.getpid(), signal.SIGTERM)
-        if self._busy_since is not None and time.monotonic() - self._busy_since > self.settings.batch_limit:
-            _log.error("a batch is older than %g s: no more heartbeats", self.settings.batch_limit)
-            return
+        limit = self.settings.batch_limit
+        if self._busy_since is not None and time.monotonic() - self._busy_since > limit:
+            _log.error("a batch hangs for more than %g s (BLIPQ_BATCH_LIMIT): the worker ends", limit)
+            os._exit(HUNG)
         with self._lock:
             changes, self._changes = self._changes, {}
             held = list(self._held.values())

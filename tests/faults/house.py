@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -132,10 +134,10 @@ class House:
 
     # What runs
 
-    def supervise(self, devices: str = "cpu") -> subprocess.Popen[bytes]:
-        """Start a supervisor with a worker a device."""
+    def supervise(self, devices: str = "cpu", *, beside: bool = False) -> subprocess.Popen[bytes]:
+        """Start a supervisor with a worker a device; `beside` another one of an embedded home."""
         command = [sys.executable, "-P", "-m", "blipq.worker.supervisor", "--queues", "caption", "--device", devices]
-        command += ["--unlocked"] if self.redis_url else []
+        command += ["--unlocked"] if self.redis_url or beside else []
         with open(self.log, "ab") as log:
             process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log, start_new_session=True)
         self.started.append(process)
@@ -166,9 +168,13 @@ class House:
         return sorted({row.pid for row in rows} & set(self.workers()))
 
     def broker(self) -> int | None:
-        """The embedded broker's process."""
-        found = self.processes("--unixsocket")
-        return found[0] if found else None
+        """The embedded broker's process, as the kernel knows it from its socket."""
+        with socket.socket(socket.AF_UNIX) as link:
+            try:
+                link.connect(str(valkey.socket_path(self.home)))
+            except OSError:
+                return None
+            return int(struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
 
     def client(self) -> redis.Redis:
         if self.redis_url:
@@ -179,8 +185,9 @@ class House:
         """End everything that was started here."""
         for pid in self.supervisors():
             signal_to(pid, signal.SIGKILL)
-        for pid in [*self.workers(), *self.processes("--unixsocket"), *self.processes("blipq")]:
-            signal_to(pid, signal.SIGKILL)
+        for pid in [*self.workers(), *self.processes("blipq"), self.broker()]:
+            if pid is not None:
+                signal_to(pid, signal.SIGKILL)
         for process in self.started:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
@@ -216,6 +223,11 @@ class House:
     def wait_done(self, seconds: float = 60) -> float:
         """Wait until every job has ended."""
         return until(lambda: not self.open_jobs(), seconds, f"the jobs' end; the log says:\n{self.last_log()}", 0.05)
+
+    def wait_caption(self, seconds: float) -> float:
+        """Wait until there is one more caption than now."""
+        before = self.captioned()
+        return until(lambda: self.captioned() > before, seconds, "another caption", 0.005)
 
     def batches(self) -> Iterator[tuple[float, int, list[int]]]:
         """What the witness saw: time, process and numbers of each batch, in order."""

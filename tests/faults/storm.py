@@ -61,6 +61,7 @@ class Storm:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
+        self._deck = self.dice.sample(list(WEIGHTS), len(WEIGHTS))
         self._over = threading.Event()
         self._feeder = threading.Thread(target=self._feed, daemon=True)
         self._fed: BaseException | None = None
@@ -74,7 +75,7 @@ class Storm:
         while not enough(self.counts, time.monotonic() - began):
             time.sleep(self.dice.uniform(*pause))
             assert self._feeder.is_alive(), self._fed
-            name = self.dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            name = self._draw()
             with contextlib.suppress(redis.RedisError, OSError):
                 struck = self._strike(name)
                 self.counts[struck or f"{name}: nobody there"] += 1
@@ -109,6 +110,12 @@ class Storm:
 
     # What happens
 
+    def _draw(self) -> str:
+        """Each fault once, in some order; after that by their weights."""
+        if self._deck:
+            return self._deck.pop()
+        return self.dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+
     def _feed(self) -> None:
         """Enqueue folder after folder, some of their photos known before under other names."""
         dice = random.Random(self.seed + 1)
@@ -116,7 +123,9 @@ class Storm:
             while not self._over.is_set():
                 if self.house.left() < 40 * BATCH:
                     new = range(self._number, self._number + dice.randint(20, 120))
-                    old = dice.sample(range(self._number), min(5, self._number))
+                    # Captioned already: two workers that meet the same new content at once both run it.
+                    texts = [row.text for row in self.house.sql("SELECT text FROM caption")]
+                    old = [int(text.removeprefix("picture ")) for text in dice.sample(texts, min(5, len(texts)))]
                     self._number = new.stop
                     self.house.enqueue(self.house.paint([*new, *old], f"{self._number}"))
                     self.enqueued += 1
