@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+import time
 from collections.abc import Collection
 
 from celery import Celery
