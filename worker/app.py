@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import warnings
 import time
+import warnings
 from collections.abc import Collection
 
 from celery import Celery
