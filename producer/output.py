@@ -57,7 +57,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.text import Text
 
     console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     numbers = []
     listed = [[_plain(value) for value in row] for row in rows]
     for at, name in enumerate(columns):
