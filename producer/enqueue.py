@@ -23,6 +23,10 @@ from blipq.settings import Settings
 LISTED = 20  # refused paths that are named; the others are counted
 
 
+class NothingFound(UserError):
+    """There is no picture where a person looked for some."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What a person asked for: pictures under paths, and those known ones for which `where` holds (see Selection)."""
@@ -67,7 +71,7 @@ class Enqueued:
 def enqueue(ledger: Ledger, settings: Settings, request: Request, progress: Callable[[Enqueued], None]) -> Enqueued:
     """Make a job of the pictures under some paths. Each chunk is one transaction, so a crash costs one chunk.
 
-    Raises UserError where there is no picture, UnknownModel, BadRecipe, LedgerError.
+    Raises NothingFound where there is no picture, UnknownModel, BadRecipe, LedgerError.
     """
     found, recipe_id = resolve(ledger, settings, request)
     pictures = _Pictures(_looked_up(ledger, request))
@@ -75,7 +79,7 @@ def enqueue(ledger: Ledger, settings: Settings, request: Request, progress: Call
     first = next(chunks, [])
     answer = Enqueued(None, found.pinned, reasons=pictures.refused)
     if not first:
-        raise UserError(_nothing(request, pictures))
+        raise NothingFound(_nothing(request, pictures))
     with ledger.write() as connection:
         answer.job = intake.open_job(
             connection,
@@ -126,7 +130,7 @@ def count(ledger: Ledger, settings: Settings, request: Request, progress: Callab
         answer.refused = pictures.left_out
         progress(answer)
     if not answer.found:
-        raise UserError(_nothing(request, pictures))
+        raise NothingFound(_nothing(request, pictures))
     return answer
 
 
@@ -212,5 +216,5 @@ def _nothing(request: Request, pictures: _Pictures) -> str:
     if pictures.refused:
         return f"nothing to caption in {shown}: {pictures.refused[0].path} is {pictures.refused[0].reason}"
     if request.where is not None:
-        return f'no known photo for which {request.where} holds: blipq sql "select * from photos limit 5" shows them'
+        return f"there is no known photo for which this holds: {request.where} (a condition over the view photos)"
     return f"no pictures in {shown} (looked into folders below too; hidden files are left out)"

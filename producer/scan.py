@@ -147,13 +147,18 @@ def _walk(folder: bytes) -> Iterator[Found | Refused]:
 
 
 def _looks_like_picture(entry: os.DirEntry[bytes]) -> bool:
-    _, dot, suffix = entry.name.rpartition(b".")
+    if b"." in entry.name:
+        return is_picture(entry.path)
+    return entry.is_file(follow_symlinks=False) and is_picture(entry.path)
+
+
+def is_picture(path: bytes) -> bool:
+    """Whether a file is named like a picture, or begins like one where its name says nothing."""
+    _, dot, suffix = os.path.basename(path).rpartition(b".")
     if dot:
         return suffix.lower().decode("ascii", "replace") in PICTURES
-    if not entry.is_file(follow_symlinks=False):
-        return False
     try:
-        with open(entry.path, "rb") as opened:
+        with open(path, "rb") as opened:
             return opened.read(4).startswith(_HEADS)
     except OSError:
         return False

@@ -1,0 +1,239 @@
+"""Taking rows out of the ledger: photos, jobs, and what nothing leads to any more. Files on disk are never touched.
+
+Every function takes one chunk, so that no transaction holds the database longer than others can wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, tuple_, update
+
+from blipq.models.control import ENDED, NoSuchJob
+from blipq.models.schema import (
+    alias,
+    caption,
+    checkpoint,
+    db_now,
+    edit,
+    epoch,
+    evaluation,
+    failure,
+    file,
+    image,
+    item,
+    job,
+    loss,
+    remark,
+    run,
+    unit,
+    upload,
+    worker,
+)
+
+CHUNK = 2000
+
+
+class StillWanted(Exception):
+    """Something that is in use; one line: by what, and what to do."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How many rows are gone."""
+
+    photos: int = 0
+    captions: int = 0
+    edits: int = 0
+    failures: int = 0
+    jobs: int = 0
+    workers: int = 0
+
+    def __add__(self, more: Forgotten) -> Forgotten:
+        return Forgotten(*(getattr(self, f.name) + getattr(more, f.name) for f in fields(self)))
+
+
+def files_under(connection: Connection, path: str, after: int) -> list[int]:
+    """Ids of the file `path`, or of those below it where it is a folder: the next 2,000 behind one."""
+    below = path.rstrip("/") + "/"
+    named = or_(file.c.path == path, func.substr(file.c.path, 1, len(below)) == below)
+    rows = connection.scalars(select(file.c.id).where(named, file.c.id > after).order_by(file.c.id).limit(CHUNK))
+    return list(rows)
+
+
+def forget_files(connection: Connection, file_ids: Collection[int], *, keep_edited: bool = False) -> Forgotten:
+    """Take out some files (2,000 at most) with all that is known of them alone.
+
+    A content that no other file holds goes with its captions and edits; with `keep_edited` not where a person has
+    edited it. Raises StillWanted where an open job has them to do.
+    """
+    _refuse_open(connection, item.c.file_id.in_(file_ids))
+    images = set(
+        connection.scalars(select(file.c.image_id).where(file.c.id.in_(file_ids), file.c.image_id.is_not(None)))
+    )
+    failures = _delete(connection, failure, failure.c.file_id.in_(file_ids))
+    _take_out_items(connection, file_ids)
+    _delete(connection, upload, upload.c.file_id.in_(file_ids))
+    gone = Forgotten(photos=_delete(connection, file, file.c.id.in_(file_ids)), failures=failures)
+    return gone + forget_images(connection, images, keep_edited=keep_edited)
+
+
+def forget_images(connection: Connection, image_ids: Collection[int], *, keep_edited: bool) -> Forgotten:
+    """Take out those of some contents (2,000 at most) that no file holds, with their captions and edits."""
+    lost = select(image.c.id).where(image.c.id.in_(image_ids), ~exists().where(file.c.image_id == image.c.id))
+    if keep_edited:
+        lost = lost.where(~exists().where(edit.c.image_id == image.c.id))
+    ids = list(connection.scalars(lost))
+    captions = _delete(connection, caption, caption.c.image_id.in_(ids))
+    edits = _delete(connection, edit, edit.c.image_id.in_(ids))
+    _delete(connection, image, image.c.id.in_(ids))
+    return Forgotten(captions=captions, edits=edits)
+
+
+def check_job(connection: Connection, job_id: int) -> None:
+    """Raise NoSuchJob, and StillWanted for a job that is not over or whose model has been promoted."""
+    state = connection.scalar(select(job.c.state).where(job.c.id == job_id))
+    if state is None:
+        raise NoSuchJob(f"no job {job_id}: `blipq status` lists them")
+    if state not in ENDED:
+        raise StillWanted(f"job {job_id} is {state}: blipq cancel {job_id}, then forget it")
+    runs = select(run.c.id).where(run.c.job_id == job_id)
+    for run_id in connection.scalars(runs):
+        named = alias.c.model.like(f"run:{run_id}@%") | (alias.c.model == f"run:{run_id}")
+        name = connection.scalar(select(alias.c.name).where(named))
+        if name is not None:
+            raise StillWanted(f"run {run_id} of job {job_id} is promoted as {name}: promote another model to it first")
+
+
+def forget_items(connection: Connection, job_id: int) -> Forgotten | None:
+    """Take out 2,000 of a job's photos from it, with the captions of its recipe that no other job asked for.
+
+    None where none is left. The photos themselves, and what people wrote, stay.
+    """
+    rows = connection.execute(
+        select(item.c.id, item.c.file_id).where(item.c.job_id == job_id).order_by(item.c.id).limit(CHUNK)
+    ).all()
+    if not rows:
+        return None
+    files = [row.file_id for row in rows]
+    recipe_id = connection.scalar(select(job.c.recipe_id).where(job.c.id == job_id))
+    asked_elsewhere = (
+        select(item.c.id)
+        .join(file, file.c.id == item.c.file_id)
+        .join(job, job.c.id == item.c.job_id)
+        .where(file.c.image_id == caption.c.image_id, job.c.recipe_id == recipe_id, job.c.id != job_id)
+        .exists()
+    )
+    contents = select(file.c.image_id).where(file.c.id.in_(files))
+    mine = (caption.c.recipe_id == recipe_id) & caption.c.image_id.in_(contents) & ~asked_elsewhere
+    captions = _delete(connection, caption, mine)
+    failures = _delete(connection, failure, (failure.c.job_id == job_id) & failure.c.file_id.in_(files))
+    _delete(connection, item, item.c.id.in_([row.id for row in rows]))
+    return Forgotten(captions=captions, failures=failures)
+
+
+def forget_losses(connection: Connection, job_id: int) -> bool:
+    """Take out 2,000 steps of a training job's curve; False where none is left."""
+    runs = select(run.c.id).where(run.c.job_id == job_id)
+    steps = connection.execute(select(loss.c.run_id, loss.c.step).where(loss.c.run_id.in_(runs)).limit(CHUNK)).all()
+    _delete(connection, loss, tuple_(loss.c.run_id, loss.c.step).in_([tuple(row) for row in steps]))
+    return bool(steps)
+
+
+def forget_job(connection: Connection, job_id: int) -> Forgotten:
+    """Take out a job of which no item and no loss is left, with its run. Checkpoints on disk stay."""
+    runs = list(connection.scalars(select(run.c.id).where(run.c.job_id == job_id)))
+    for table in (epoch, remark, checkpoint, evaluation):
+        _delete(connection, table, table.c.run_id.in_(runs))
+    _delete(connection, run, run.c.id.in_(runs))
+    failures = _delete(connection, failure, failure.c.job_id == job_id)
+    _delete(connection, unit, unit.c.job_id == job_id)
+    return Forgotten(jobs=_delete(connection, job, job.c.id == job_id), failures=failures)
+
+
+def run_folders(connection: Connection, job_id: int) -> list[str]:
+    """Where the checkpoints of a job's runs lie."""
+    return list(connection.scalars(select(run.c.folder).where(run.c.job_id == job_id, run.c.folder.is_not(None))))
+
+
+def files_after(connection: Connection, after: int) -> list[tuple[int, str, bytes | None]]:
+    """The next 2,000 files on disk (id, path, raw name) that no open job has to do."""
+    open_item = (
+        select(item.c.id)
+        .join(job, job.c.id == item.c.job_id)
+        .where(item.c.file_id == file.c.id, job.c.state.not_in(ENDED))
+        .exists()
+    )
+    rows = connection.execute(
+        select(file.c.id, file.c.path, file.c.path_raw)
+        .where(file.c.id > after, file.c.path.not_like("upload:%"), ~open_item)
+        .order_by(file.c.id)
+        .limit(CHUNK)
+    )
+    return [tuple(row) for row in rows]
+
+
+def orphans(connection: Connection, after: int) -> list[int]:
+    """The next 2,000 contents that no file holds."""
+    lost = select(image.c.id).where(image.c.id > after, ~exists().where(file.c.image_id == image.c.id))
+    return list(connection.scalars(lost.order_by(image.c.id).limit(CHUNK)))
+
+
+def old_uploads(connection: Connection, seconds: float) -> list[int]:
+    """Up to 2,000 pictures that came by HTTP, whose jobs have been over for so long."""
+    recent = (
+        select(item.c.id)
+        .join(job, job.c.id == item.c.job_id)
+        .where(
+            item.c.file_id == file.c.id,
+            or_(job.c.state.not_in(ENDED), func.coalesce(job.c.ended_at, 0) > db_now() - seconds),
+        )
+        .exists()
+    )
+    young = exists().where(upload.c.file_id == file.c.id, upload.c.created_at > db_now() - seconds)
+    rows = select(file.c.id).where(file.c.path.like("upload:%"), ~recent, ~young).order_by(file.c.id)
+    return list(connection.scalars(rows.limit(CHUNK)))
+
+
+def forget_workers(connection: Connection, seconds: float) -> Forgotten:
+    """Take out workers that were not heard of for so long, and that no caption and no unit names."""
+    old = select(worker.c.id).where(worker.c.seen_at < db_now() - seconds)
+    named = select(caption.c.worker_id).where(caption.c.worker_id.is_not(None)).distinct()
+    held = select(unit.c.worker_id).where(unit.c.worker_id.is_not(None)).distinct()
+    ids = set(connection.scalars(old))
+    ids -= set(connection.scalars(named)) | set(connection.scalars(held)) if ids else set()
+    return Forgotten(workers=_delete(connection, worker, worker.c.id.in_(sorted(ids)[:CHUNK])))
+
+
+def _refuse_open(connection: Connection, which: ColumnElement[bool]) -> None:
+    row = connection.execute(
+        select(job.c.id, func.count(item.c.id))
+        .join(item, item.c.job_id == job.c.id)
+        .where(which, job.c.state.not_in(ENDED))
+        .group_by(job.c.id)
+        .limit(1)
+    ).first()
+    if row is not None:
+        raise StillWanted(f"job {row[0]} is not over and has {row[1]:,} of these photos: blipq cancel {row[0]} first")
+
+
+def _take_out_items(connection: Connection, file_ids: Collection[int]) -> None:
+    """Items of jobs that are over; a unit that a retry could take up again counts those no more."""
+    left = select(func.count()).where(item.c.unit_id == unit.c.id, item.c.state == "queued").scalar_subquery()
+    units = list(
+        connection.scalars(
+            select(item.c.unit_id).where(item.c.file_id.in_(file_ids), item.c.state == "queued").distinct()
+        )
+    )
+    _delete(connection, item, item.c.file_id.in_(file_ids))
+    if not units:
+        return
+    open_units = (unit.c.id.in_(units)) & (unit.c.state == "queued")
+    connection.execute(update(unit).where(open_units).values(pictures=unit.c.done + unit.c.failed + left))
+    empty = open_units & (unit.c.pictures == unit.c.done + unit.c.failed)
+    connection.execute(update(unit).where(empty).values(state="cancelled"))
+
+
+def _delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:
+    return connection.execute(delete(table).where(which)).rowcount

@@ -1,0 +1,85 @@
+"""`blipq forget` and `blipq gc`: what is to be gone from the ledger."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from blipq.producer.output import emit_json, say
+
+
+@click.command(epilog="Exit status: 0 done, 1 nothing is known of it, 2 usage or set-up error, or still in use.")
+@click.argument("target", metavar="PATH|JOB")
+@click.option("--dry-run", is_flag=True, help="Say what would go; do nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def forget(target: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Forget a photo, all photos below a folder, or a job. Files on disk stay.
+
+    Of a photo, captions, edits and failures go. Of a job, the captions go that no other job asked for; what people
+    wrote stays. A photo that is forgotten and enqueued again is new.
+
+    \b
+    blipq forget ~/photos/private --dry-run
+    blipq forget ~/photos/private/letter.jpg
+    blipq forget 7
+    """
+    from blipq import settings
+    from blipq.producer import forget as forgetting
+    from blipq.producer.ledger import open_ready
+
+    ledger = open_ready(settings.load())
+    job = int(target) if target.isdecimal() else None
+    path = os.path.abspath(os.path.expanduser(target))  # noqa: PTH100, PTH111 (no link is resolved: as enqueued)
+    if not (dry_run or yes) and sys.stdin.isatty():
+        click.confirm(f"Forget {'job ' + target if job is not None else path} for good?", abort=True, err=True)
+    folders: list[str] = []
+    if job is not None:
+        gone, folders = forgetting.forget_job(ledger, job, dry_run=dry_run)
+    else:
+        gone = forgetting.forget_path(ledger, path, dry_run=dry_run)
+    _report(gone, {"dry_run": dry_run}, "would go" if dry_run else "forgotten", as_json=as_json)
+    for folder in folders:
+        say(f"checkpoints stay in {folder}")
+    if not any(asdict(gone).values()):
+        say(f"nothing is known of {target}")
+        sys.exit(1)
+
+
+@click.command(epilog="Exit status: 0 done, 2 usage or set-up error.")
+@click.option("--dry-run", is_flag=True, help="Say what would go; do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def gc(dry_run: bool, as_json: bool) -> None:
+    """Collect garbage: photos gone from disk, captions of contents that no file holds, old workers, uploads and logs.
+
+    What a person has edited stays. Photos on a disk that is not mounted stay too, and are counted.
+
+    \b
+    blipq gc --dry-run
+    blipq gc
+    """
+    from blipq import settings
+    from blipq.producer import forget as forgetting
+    from blipq.producer.ledger import open_ready
+
+    asked = settings.load()
+    done = forgetting.collect(open_ready(asked), asked, dry_run=dry_run)
+    more = {"files": done.files, "bytes": done.bytes, "absent": dict(done.absent), "dry_run": dry_run}
+    _report(done.rows, more, "would go" if dry_run else "collected", as_json=as_json)
+    if done.files and not as_json:
+        click.echo(f"{done.files:,} old logs and thumbnails ({done.bytes / 1e6:.1f} MB)")
+    for folder, photos in done.absent.items():
+        say(f"kept {photos:,} photos below {folder}, which is empty or not there (blipq forget {folder} drops them)")
+
+
+def _report(gone: Any, more: dict[str, Any], verb: str, *, as_json: bool) -> None:
+    counts = asdict(gone)
+    if as_json:
+        emit_json(counts | more)
+        return
+    said = [f"{count:,} {name if count != 1 else name[:-1]}" for name, count in counts.items() if count]
+    click.echo(f"{verb}: {', '.join(said) or 'nothing'}")
