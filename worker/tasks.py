@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ class Work(Protocol):
         """Give back processes and memory."""
 
 
+_draining = threading.Lock()  # held while anything is claimed
 _standing: Standing | None = None
 _work: Work | None = None
 
@@ -71,9 +73,21 @@ def _begin(instance: Any) -> None:
 
 @worker_shutting_down.connect
 def stop(**_: Any) -> None:
-    """SIGTERM: the loop ends after the present batch and hands the rest back."""
+    """SIGTERM: the loop ends after the present batch and hands the rest back; then this process ends.
+
+    Celery's own way out takes 1 to 2 s more, or 5 and more where the broker hangs, and only saves doorbells.
+    """
     if _standing is not None:
         _standing.stopping.set()
+    threading.Thread(target=_leave, name="leaving").start()
+
+
+def _leave() -> None:
+    with _draining:
+        try:
+            end()
+        finally:
+            os._exit(0)
 
 
 @worker_shutdown.connect
@@ -101,7 +115,8 @@ def _drain() -> None:
     assert _work is not None
     assert _standing is not None
     try:
-        _work.drain()
+        with _draining:
+            _work.drain()
     except LedgerError as error:
         _log.error("halted: %s", error)
     except Exception:

@@ -97,6 +97,12 @@ class House:
         scheme = (self.database_url or "").replace("postgresql://", "postgresql+psycopg://")
         self.ledger = Ledger(scheme or f"sqlite:///{self.home / 'blipq.db'}")
 
+    def move(self, home: Path) -> None:
+        """Let the home be elsewhere; to be said before anything starts."""
+        self.home = home
+        self.env["BLIPQ_HOME"] = str(home)
+        self.ledger = Ledger(f"sqlite:///{home / 'blipq.db'}")
+
     # What a person does
 
     def blipq(self, *args: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:

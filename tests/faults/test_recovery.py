@@ -52,10 +52,10 @@ def test_a_host_that_is_gone_is_taken_over_when_its_leases_end(
 ) -> None:
     # Given a worker that holds a unit, and another host with nothing to do
     lease = 30.0 if LONG else LEASE
-    house = build(settings={"WITNESS_SECONDS": "0.25", "BLIPQ_LEASE": str(lease)})
+    house = build(settings={"WITNESS_SECONDS": "0.3", "BLIPQ_LEASE": str(lease)})
     watch_fences(house)
     gone = house.supervise()
-    house.enqueue(house.paint(range(8), "few"))
+    house.enqueue(house.paint(range(64), "many"))
     until(lambda: house.runs().total() >= BATCH, 30, "a batch")
     (worker,) = house.workers()
     house.supervise(beside=True)
@@ -164,8 +164,8 @@ def test_a_frozen_broker_hangs_no_command(build: Callable[..., House], capsys: p
         print(
             "\nwith a frozen broker: " + ", ".join(f"{name} {frozen[name]:.1f} s ({quick[name]:.1f})" for name in quick)
         )
-    # Then no command hangs longer than the broker's time limit; a second is for a machine that is busy otherwise
-    assert all(frozen[name] - quick[name] < 5 + 1 for name in quick)
+    # Then no command hangs longer than the broker's time limit; two seconds are for a machine that is busy otherwise
+    assert all(frozen[name] - quick[name] < 5 + 2 for name in quick)
     house.wait_done(60)
 
 
