@@ -42,6 +42,7 @@ COMMANDS = {
     "doctor": "doctor",
     "forget": "forget",
     "gc": "forget",
+    "bench": "bench",
     "db": "db",
     "demo": "demo",
 }
@@ -110,6 +111,7 @@ SUMMARIES = {
     "doctor": "Check what blipq needs, and say what to do.",
     "forget": "Forget a photo, a folder or a job.",
     "gc": "Collect what nothing leads to any more.",
+    "bench": "Measure captioning, decoding, queue or training.",
     "db": "Migrate the database, or show its version.",
     "demo": "Caption two dozen drawn scenes, start to end.",
 }
