@@ -114,6 +114,22 @@ def test_a_resumed_run_continues_the_series_of_an_unbroken_one(photos, plan_of, 
     assert rest[-1].best_step == whole[-1].best_step
 
 
+@pytest.mark.parametrize("what", ["validation", "captions of base"])
+def test_a_run_stops_between_its_steps_too_and_goes_on(photos, plan_of, tmp_path, of_kind, what):
+    folder = photos(20)
+    whole = list(train(plan_of(folder, out=str(tmp_path / "whole"))))
+    # Given a run that is asked to stop while it validates, or compares base and tuned
+    plan, first = plan_of(folder, out=str(tmp_path / "broken")), []
+    first.extend(train(plan, stopping=lambda: getattr(first[-1], "what", "") == what))
+    assert isinstance(first[-1], Stopped)
+    # When it is resumed
+    rest = list(train(plan, Path(first[-1].path)))
+    # Then nothing is missing and nothing is there twice
+    assert losses(first) + losses(rest) == losses(whole)
+    assert epochs_of(first) + epochs_of(rest) == epochs_of(whole)
+    assert len(of_kind(rest, Evaluation)) == 2
+
+
 def test_patience_ends_the_run_at_the_validation_minimum(photos, plan_of, of_kind):
     # Given a learning rate that soon overshoots
     events = list(train(plan_of(photos(30), epochs=40, patience=2, lr=0.03, validation=0.3, schedule="constant")))

@@ -31,12 +31,11 @@ def captions(material: Material, photos: Sequence[int]) -> Generator[Event, None
     """
     mine = _share(material, photos)
     texts: list[str] = []
-    with inference(material.network):
-        for start in range(0, len(mine), BATCH):
-            with material.precision.context():
-                features = material.encode(mine[start : start + BATCH])
-                texts += material.network.generate(features, material.prompt, _longest(material))
-            yield Progress("captions", len(texts), len(mine))
+    for start in range(0, len(mine), BATCH):
+        with inference(material.network), material.precision.context():
+            features = material.encode(mine[start : start + BATCH])
+            texts += material.network.generate(features, material.prompt, _longest(material))
+        yield Progress("captions", len(texts), len(mine))
     return material.ranks.gather(texts)
 
 

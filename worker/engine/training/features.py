@@ -67,18 +67,17 @@ class Features:
             return torch.from_numpy(np.stack([pictures.pixels(photo) for photo in rows]))
 
         rows = np.memmap(self._path, dtype=np.float16, mode="r+", shape=self.shape)
-        with inference(self._network):
-            for done, (chunk, pixels) in enumerate(ahead(pool, load, mine, threads), 1):
-                with self._precision.context():
-                    features = self._network.features(pixels).half().cpu()
-                if not torch.isfinite(features).all():
-                    raise TrainingError(
-                        "data", "this base model's picture features overflow fp16: train with --freeze none"
-                    )
-                rows[chunk * CHUNK : chunk * CHUNK + len(features)] = features.numpy()
-                rows.flush()  # to the disk, before the mark says so
-                marks[chunk] = 1
-                yield Progress("picture features", done, len(mine))
+        for done, (chunk, pixels) in enumerate(ahead(pool, load, mine, threads), 1):
+            with inference(self._network), self._precision.context():
+                features = self._network.features(pixels).half().cpu()
+            if not torch.isfinite(features).all():
+                raise TrainingError(
+                    "data", "this base model's picture features overflow fp16: train with --freeze none"
+                )
+            rows[chunk * CHUNK : chunk * CHUNK + len(features)] = features.numpy()
+            rows.flush()  # to the disk, before the mark says so
+            marks[chunk] = 1
+            yield Progress("picture features", done, len(mine))
         ranks.wait()
         self._rows = np.memmap(self._path, dtype=np.float16, mode="r", shape=self.shape)
 

@@ -16,6 +16,7 @@ from transformers.models.blip.modeling_blip import BlipAttention
 
 from blipq.worker.engine import blip
 from blipq.worker.engine.attention import by_matmul
+from blipq.worker.engine.errors import NotACaptioner
 from blipq.worker.engine.precision import DTYPES
 from blipq.worker.engine.training.events import TrainingError
 from blipq.worker.engine.training.plan import Plan
@@ -23,6 +24,7 @@ from blipq.worker.engine.training.plan import Plan
 # peft's "all-linear" would hit the tied head; these are the projections, by their full names.
 LORA_DECODER = r"text_decoder\..*\.(query|key|value)"
 LORA_VISION = r"vision_model\..*\.(qkv|projection|fc1|fc2)"
+
 
 class Attention(BlipAttention):  # type: ignore[misc]  # transformers is untyped here
     """The vision tower's attention, exact, as the device does it fastest.
@@ -84,7 +86,7 @@ class Network:
         """
         try:
             checkpoint = blip.load(Path(folder))
-        except blip.NotACaptioner as error:
+        except NotACaptioner as error:
             raise TrainingError("usage", f"{error}; give the folder of a BLIP captioner") from None
         text, words = checkpoint.model.config.text_config, len(checkpoint.tokenizer)
         if words > text.vocab_size or max(text.bos_token_id, text.sep_token_id, text.pad_token_id) >= text.vocab_size:
@@ -235,11 +237,13 @@ class Network:
 
 @contextmanager
 def inference(network: Network) -> Iterator[None]:
-    """Evaluation mode without gradients, and back."""
+    """Evaluation mode without gradients, and back. Never across a yield: gradients are off in the whole thread."""
     network.model.eval()
-    with torch.no_grad():
-        yield
-    network.train()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        network.train()
 
 
 def _add_lora(model: BlipForConditionalGeneration, plan: Plan) -> None:

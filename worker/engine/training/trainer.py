@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -37,6 +38,8 @@ from blipq.worker.engine.training.stepper import NonFinite, Stepper
 
 # Seconds between checkpoints inside epochs: what a crash costs at the most.
 INTERVAL = 600.0
+
+Result = TypeVar("Result")
 
 
 def train(plan: Plan, resume: Path | None = None, stopping: Callable[[], bool] = lambda: False) -> Iterator[Event]:
@@ -80,6 +83,10 @@ def _before(
     return material
 
 
+class _Asked(Exception):
+    """Asked to stop."""
+
+
 class Run:
     """A prepared run, from where it stands to its end."""
 
@@ -91,10 +98,10 @@ class Run:
         if resume is not None:
             moments, self.standing = checkpoint.read(resume, self.plan)
             self.stepper.restore(moments, self.standing)
+        self.newest = resume
         self.saved_step = self.standing.step if resume else -1
         self.saved_at = time.monotonic()
         self.stopping = stopping
-        self.stopped = False
 
     @property
     def over(self) -> bool:
@@ -105,20 +112,20 @@ class Run:
     def events(self) -> Iterator[Event]:
         """Train to the end or until asked to stop; then compare base and tuned."""
         yield self._started()
-        while not self.over:
-            yield from self._steps()
-            if self.stopped:
-                yield Stopped(
-                    self.standing.step, str(Path(self.plan.out) / checkpoint.name(self.plan, self.saved_step))
-                )
-                return
-            yield from self._close_epoch()
-        yield from self._save()
-        standing, out = self.standing, Path(self.plan.out)
-        best = out / standing.best_name
-        del self.stepper  # its moments are twice the model: room for the two that are compared
-        self.material.ranks.wait()
-        yield from compare(self.material, best, standing.best_step)
+        try:
+            while not self.over:
+                yield from self._steps()
+                yield from self._close_epoch()
+            yield from self._save()
+            standing, out = self.standing, Path(self.plan.out)
+            best = out / standing.best_name
+            del self.stepper  # its moments are twice the model: room for the two that are compared
+            self.material.ranks.wait()
+            yield from self._watched(compare(self.material, best, standing.best_step))
+        except _Asked:
+            yield from self._save()
+            yield Stopped(self.standing.step, str(self.newest))
+            return
         if self.material.ranks.first:
             checkpoint.prune(out, self.plan.keep, standing.best_name)
         reason = "all epochs are done" if standing.epoch >= self.epochs else "the validation no longer improved"
@@ -184,13 +191,12 @@ class Run:
                 seconds=seconds,
                 images=len(rows),
             )
-            self.stopped = self._asked()
+            if self._asked():
+                raise _Asked
             # After an epoch's last step its judgement comes first, and a checkpoint only then.
-            if self.stopped or (self._due() and standing.row < material.steps_an_epoch):
+            if self._due() and standing.row < material.steps_an_epoch:
                 yield from self._save()
                 began = time.perf_counter()
-            if self.stopped:
-                return
 
     def _due(self) -> bool:
         """Whether the last checkpoint is too long ago."""
@@ -198,9 +204,6 @@ class Run:
         if every:
             return self.standing.step - max(0, self.saved_step) >= every
         return time.monotonic() - self.saved_at > INTERVAL
-
-    def _folder(self, step: int) -> Path:
-        return Path(self.plan.out) / checkpoint.name(self.plan, step)
 
     def _asked(self) -> bool:
         """Whether any process was asked to stop: all stop after the same step."""
@@ -210,15 +213,30 @@ class Run:
         flag = torch.tensor([float(asked)], device=self.material.ranks.device)
         return self.material.ranks.sum(flag).item() > 0
 
+    def _watched(self, work: Generator[Event, None, Result]) -> Generator[Event, None, Result]:
+        """Work between steps, left where it is when asked to stop: a resume does it again.
+
+        Several processes do it to the end: they do not all reach the same point of it.
+        """
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            yield event
+            if self.material.ranks.count == 1 and self.stopping():
+                raise _Asked
+
     def _close_epoch(self) -> Iterator[Event]:
         """Validate, judge, and save where it is the best so far."""
         standing = self.standing
         loss: float | None = None
         metrics: dict[str, float] = {}
         if self.material.validation:
-            loss = yield from self._validate()
+            loss = yield from self._watched(self._validate())
             if len(self.material.corpus.validation) >= CIDER_MINIMUM:
-                metrics = yield from self._score()
+                metrics = yield from self._watched(self._score())
         judged = -metrics["cider_d"] if metrics else loss
         better = judged is None or standing.best is None or judged < standing.best
         mean = standing.loss / max(1, standing.tokens)
@@ -241,14 +259,13 @@ class Run:
         sums = torch.zeros(2, dtype=torch.float64)
         size = self.stepper.micro
         parts = (mine[start : start + size] for start in range(0, len(mine), size))
-        with inference(material.network):
-            for number, (examples, view) in enumerate(material.views(parts, None)):
-                tokens = collate(examples, material.network.pad, material.ranks.device)
-                with material.precision.context():
-                    found = material.network.logits(view(slice(None)), tokens.inputs, tokens.present, tokens.scored)
-                _, unsmoothed = cross_entropy(found, tokens.targets, 0.0)
-                sums += torch.tensor([unsmoothed.item(), len(tokens.targets)], dtype=torch.float64)
-                yield Progress("validation", min((number + 1) * size, len(mine)), len(mine))
+        for number, (examples, view) in enumerate(material.views(parts, None)):
+            tokens = collate(examples, material.network.pad, material.ranks.device)
+            with inference(material.network), material.precision.context():
+                found = material.network.logits(view(slice(None)), tokens.inputs, tokens.present, tokens.scored)
+            _, unsmoothed = cross_entropy(found, tokens.targets, 0.0)
+            sums += torch.tensor([unsmoothed.item(), len(tokens.targets)], dtype=torch.float64)
+            yield Progress("validation", min((number + 1) * size, len(mine)), len(mine))
         loss, count = material.ranks.sum(sums.to(material.ranks.device)).tolist()
         return float(loss / count)
 
@@ -270,4 +287,5 @@ class Run:
             return
         checkpoint.prune(Path(plan.out), max(1, plan.keep - 1), standing.best_name)
         path, digest = checkpoint.write(plan, self.material.network, self.stepper.state(), self.stepper.note(standing))
+        self.newest = path
         yield Saved(standing.step, str(path), digest, path.name == standing.best_name)
