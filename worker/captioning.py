@@ -155,17 +155,17 @@ class Captioning:
             return None
         except OutOfMemory as error:
             self._standing.idle()
-            self._step_back(feed, captioner, tasks, error)
+            self._step_back(tasks, error)
             feed.put_back([*tasks, *later])
             return None
         finally:
             self._standing.idle()
 
-    def _step_back(self, feed: Feed, captioner: Captioner, tasks: Sequence[Task], error: OutOfMemory) -> None:
+    def _step_back(self, tasks: Sequence[Task], error: OutOfMemory) -> None:
         """Memory ran out: a smaller batch, or for a single picture the other models' room, or some patience."""
         kind = tasks[0].order.kind
         if len(tasks) > 1:
-            self._sizes.halve(tasks[0].order, captioner, len(tasks))
+            self._sizes.halve(tasks[0].order, len(tasks))
         elif not self._models.unload_others(kind):
             self._standing.show(note=f"no memory for a single picture: {error}")
             _log.warning("no memory for a single picture: waiting %g s", MEMORY_AGAIN_SECONDS)
