@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blipq.worker.engine import beam, blip, greedy
+from blipq.worker.engine import beam, blip, greedy, heap
 from blipq.worker.engine.decoding import Caption, Decoding
 from blipq.worker.engine.errors import NotACaptioner, OutOfMemory
 from blipq.worker.engine.greedy import Written
@@ -35,6 +35,8 @@ class Captioner:
     """A loaded model. One thread at a time."""
 
     def __init__(self, checkpoint: blip.Checkpoint, device: torch.device, precision: str) -> None:
+        if device.type == "cpu":
+            heap.keep_blocks()
         self.device = str(device)
         self.precision = precision
         self.preprocessing = checkpoint.preprocessing
@@ -88,6 +90,7 @@ class Captioner:
         del self._vision, self._text, self._state, self._graphs, self._upload
         if self._place.type == "cuda":
             torch.cuda.empty_cache()
+        heap.give_back()
 
     def _beginning(self, prompt: str, decoding: Decoding) -> list[int]:
         """[DEC] and the prompt's tokens: what Hugging Face's `generate` makes of [CLS] prompt [SEP]."""
