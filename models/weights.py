@@ -15,6 +15,7 @@ from blipq.models import schema
 
 HUB_SECONDS = 8  # a Hub that cannot be reached is said within 10 s
 PARTS = ("*.safetensors", "*.json", "vocab.txt", "*.model")  # what decides a caption; .bin only where nothing else is
+RESUME = "training.safetensors"  # beside a run's checkpoint; it decides no caption
 _HUB_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 _RUN = re.compile(r"^run:(\d+)(?:@(\d+))?$")
@@ -78,7 +79,8 @@ def digest(connection: Connection, folder: Path) -> str:
 
     Raises UnknownModel where the folder holds no model.
     """
-    parts = sorted({path for pattern in PARTS for path in folder.glob(pattern) if path.is_file()})
+    found = {path for pattern in PARTS for path in folder.glob(pattern) if path.is_file()}
+    parts = sorted(path for path in found if path.name != RESUME)
     if not any(path.suffix == ".safetensors" for path in parts):
         parts += sorted(folder.glob("pytorch_model*.bin"))
     if not (folder / "config.json").is_file() or not any(p.suffix in (".safetensors", ".bin") for p in parts):
@@ -129,10 +131,9 @@ def _commit(name: str, revision: str) -> str:
     if _COMMIT.match(revision):
         return revision
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from httpx import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     cached = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / revision
     if cached.is_file():
@@ -143,7 +144,7 @@ def _commit(name: str, revision: str) -> str:
         raise UnknownModel(f"model {name} has no revision {revision} on the Hub") from None
     except RepositoryNotFoundError:
         raise UnknownModel(f"no model {name} on the Hub (or it is private: `hf auth login`)") from None
-    except (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the Hub's client raises its own, the system's, and httpx's or httpx2's by its version
         raise HubUnreachable(
             f"the Hub cannot be reached for {name} ({type(error).__name__}): use --model FOLDER, "
             "set HF_HOME to a cache that holds it, or try --model demo"

@@ -14,7 +14,6 @@ from blipq.models.weights import Weights
 from blipq.producer import model_card
 from blipq.producer.errors import UserError
 
-STATE = "training.safetensors"  # what a resume needs, and nobody else
 _RUN = re.compile(r"^(?:run:)?(\d+)(?:@(\d+))?$")
 _NAME = re.compile(r"^[A-Za-z0-9][\w.-]*$")
 _REPO = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -67,9 +66,8 @@ def push(ledger: Ledger, run: str, repository: str, *, public: bool) -> str:
     if not _REPO.match(repository):
         raise UserError(f"{repository}: a Hub repository is named OWNER/NAME")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from httpx import HTTPError
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     hub = HfApi()
     with tempfile.TemporaryDirectory(prefix="blipq-push-") as scratch:
@@ -91,7 +89,9 @@ def push(ledger: Ledger, run: str, repository: str, *, public: bool) -> str:
                     f"the Hub lets you not write to {repository} ({status}): `hf auth login` with a token that may"
                 ) from None
             raise UserError(f"the Hub refused {repository}: {_line(error)}") from None
-        except (HTTPError, OfflineModeIsEnabled, OSError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # the system's errors, and those of the Hub's client, httpx's or httpx2's
             raise UserError(f"the Hub cannot be reached ({_line(error)}): nothing was pushed, try again") from None
     return str(address)
 
@@ -109,7 +109,7 @@ def _copy(source: Path, target: Path, *, link: bool) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for file in source.iterdir():
-        if file.is_file() and file.name != STATE:
+        if file.is_file() and file.name != weights.RESUME:
             if link:
                 os.link(file, aside / file.name)
             else:
