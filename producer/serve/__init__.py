@@ -1,0 +1,1 @@
+"""The HTTP side: an API under /v1 and pages for a browser."""

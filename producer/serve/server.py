@@ -1,0 +1,53 @@
+"""The server process: uvicorn on a socket that is bound first, so that its address can be told."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+
+import uvicorn
+
+from blipq.models.database import Ledger
+from blipq.producer.errors import UserError
+from blipq.producer.output import say
+from blipq.producer.serve.app import create_app
+from blipq.settings import Settings
+
+BACKLOG = 512
+GOODBYE_SECONDS = 5  # that open streams may go on after SIGTERM
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name that one binds to is this machine's alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def run(settings: Settings, ledger: Ledger, host: str, port: int) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises UserError where the port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port") from None
+    listening.listen(BACKLOG)
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = uvicorn.Config(
+        create_app(settings, ledger, host),
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,  # /metrics counts; addresses and searches are nobody's business
+        server_header=False,
+        http="h11",
+        ws="none",
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
+    )
+    shown = f"[{host}]" if family == socket.AF_INET6 else host
+    say(f"blipq listens on http://{shown}:{listening.getsockname()[1]}")
+    uvicorn.Server(config).run(sockets=[listening])
