@@ -20,7 +20,10 @@ State = Literal["current", "empty", "older", "newer"]
 
 def state(ledger: Ledger) -> tuple[State, str | None]:
     """How the database's schema stands to this version of blipq, and its revision."""
-    with explained(ledger.url), ledger.writer.connect() as connection:
+    if ledger.sqlite_path is not None and not ledger.sqlite_path.exists():
+        return "empty", None
+    # Read-only: `status` must answer even while another program holds the write lock.
+    with explained(ledger.url), ledger.reader.connect() as connection:
         names = inspect(connection).get_table_names()
         if "alembic_version" not in names:
             return "empty", None
