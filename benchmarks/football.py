@@ -1,6 +1,6 @@
 """The demo checkpoint, fine-tuned on drawn football scenes: captions before and after, on 300 held-out pictures.
 
-usage: python benchmarks/football.py [--pictures 2000] [--epochs 14] [--keep FOLDER] [--json]
+usage: python benchmarks/football.py [--pictures 2000] [--epochs 8] [--keep FOLDER] [--json]
 
 No caption of the held-out pictures occurs in training. The run is what `blipq train` starts: the training process on a
 folder with metadata.jsonl. Its best epoch is chosen by a twentieth of the training pictures, never by the 300.
@@ -72,7 +72,7 @@ def main() -> None:
     """Draw, train, score, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--keep", type=Path, help="folder for pictures and checkpoints; a temporary one without it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -119,14 +119,14 @@ def plan_of(tiny_blip: Path, tmp_path: Path) -> Callable[..., Any]:
 class Child:
     """The training process as a worker starts it, its events read as they come."""
 
-    def __init__(self, plan: Any, *arguments: str) -> None:
+    def __init__(self, plan: Any, *arguments: str, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "blipq.worker.engine.training.child", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(plan if isinstance(plan, dict) else plan.to_json()))
@@ -156,8 +156,8 @@ def child() -> Any:
     """Starts `Child`s; what a test left running is ended."""
     started: list[Child] = []
 
-    def start(plan: Any, *arguments: str) -> Child:
-        started.append(Child(plan, *arguments))
+    def start(plan: Any, *arguments: str, **environment: str) -> Child:
+        started.append(Child(plan, *arguments, environment=environment))
         return started[-1]
 
     yield start

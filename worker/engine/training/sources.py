@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 # Seconds that the Hub gets to answer; a resolver without a network alone may take 10 s and more.
 HUB_SECONDS = 8.0
+
+_log = logging.getLogger("blipq.training")
 
 
 @dataclass(frozen=True)
@@ -160,9 +163,9 @@ def _hub(data: str) -> Mapping[str, datasets.Dataset]:
     name, _, revision = data.partition("@")
     if name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise TrainingError("data", f"{data} does not exist: give a folder, a file, or a Hub dataset as owner/name")
-    error = _within(
-        lambda: huggingface_hub.HfApi().dataset_info(name, revision=revision or None, timeout=HUB_SECONDS - 1)
-    )
+    _log.info("asks the Hub for %s", data)
+    hub = huggingface_hub.HfApi()
+    error = _within(lambda: hub.dataset_info(name, revision=revision or None, timeout=HUB_SECONDS - 1))
     if error is not None:
         # `datasets` looks at this flag at each call, and answers from its cache alone where it is set.
         datasets.config.HF_HUB_OFFLINE = True
