@@ -39,6 +39,14 @@ def alive(pid: int) -> bool:
         return False
 
 
+def parent_of(pid: int) -> int | None:
+    """The process that a process is a child of; None where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def signal_to(pid: int, number: signal.Signals) -> bool:
     """Send a signal; False where the process is gone."""
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import redis
-from house import BATCH, LEASE, House, signal_to, until
+from house import BATCH, LEASE, House, parent_of, signal_to, until
 
 WEIGHTS = {
     "worker SIGKILL": 46,
@@ -94,11 +94,11 @@ class Storm:
 
     @property
     def repeats_allowed(self) -> int:
-        """One batch for each time that a worker may have lost one."""
+        """One batch for each time that a worker may have lost one: killed, or silent for longer than its lease."""
         workers = self.supervisors * len(self.devices.split(","))
-        once = ("worker SIGKILL", "worker SIGSTOP, SIGCONT")
-        all_of_them = sum(n for name, n in self.counts.items() if name.startswith(("supervisor SIG", "database")))
-        return BATCH * (sum(self.counts[name] for name in once) + workers * all_of_them)
+        once = sum(self.counts[name] for name in ("worker SIGKILL", "worker SIGSTOP, SIGCONT"))
+        away = sum(n for name, n in self.counts.items() if name.startswith("database "))
+        return BATCH * (once + workers * away)
 
     def figures(self) -> str:
         """The table of faults."""
@@ -169,10 +169,13 @@ class Storm:
     def _kill_worker(self) -> bool:
         pids = self._at_work()
         supervised = self.house.supervisors()
-        if not pids or not self._signal(pids, signal.SIGKILL):
+        if not pids:
             return False
-        if len(supervised) == self.supervisors:
-            pid = self._struck
+        pid = self.dice.choice(pids)
+        parent = parent_of(pid)
+        if not signal_to(pid, signal.SIGKILL):
+            return False
+        if parent in supervised:  # an orphan's units wait for the end of their lease
             held = "SELECT 1 FROM unit JOIN worker ON worker.id = unit.worker_id AND worker.pid = :pid"
             began = time.monotonic()
             if self.house.sql(f"{held} WHERE unit.state = 'running'", pid=pid):

@@ -37,7 +37,7 @@ def _weather(storm: Storm, capsys: pytest.CaptureFixture[str], what: str) -> Non
     # Given a house whose database notes every caption that is written without its unit being held
     watch_fences(storm.house)
     # When the storm goes over it
-    lasted = storm.run(_enough, (0.3, 2.0) if LONG else (0.2, 1.2))
+    lasted = storm.run(_enough, (0.2, 1.2))
     calm = storm.house.wait_done(180)
     # Then every picture has its one caption, and no more was done again than the faults explain
     outcome = check(storm.house, repeats_allowed=storm.repeats_allowed, failures_allowed=storm.kills)
