@@ -24,6 +24,7 @@ def write(
 ) -> str:
     """The card as Markdown with the Hub's front matter. `figures`: model, metric, row with value, low, high."""
     base, data = _public(run.base), _public(run.data)
+    step = int(found.pinned.rpartition("@")[2])
     head = ["---", "library_name: transformers", "pipeline_tag: image-to-text", "tags:", "- blip", "- image-captioning"]
     if _is_hub(run.base):
         head += [f"base_model: {base.partition('@')[0]}"]
@@ -34,7 +35,7 @@ def write(
         f"# {name}",
         "",
         f"`{base}` fine-tuned on `{data}` ({status.pictures or 0:,} pictures learned from), "
-        f"step {found.pinned.rpartition('@')[2]} of {status.steps or 0:,}, with blipq {__version__}.",
+        f"step {step} of {status.steps or 0:,}, with blipq {__version__}.",
         "",
         "```python",
         "from transformers import BlipForConditionalGeneration, BlipProcessor",
@@ -48,16 +49,23 @@ def write(
         "| hyper-parameter | value |",
         "|---|---|",
     ]
+    left_out = {key for key in RECIPE if key.startswith("lora_") and not run.plan.get("lora")}
     body += [
-        f"| {key} | {run.plan[key]} |" for key in RECIPE if key in run.plan and run.plan[key] not in (None, "", False)
+        f"| {key} | {run.plan[key]} |"
+        for key in RECIPE
+        if key not in left_out and run.plan.get(key) not in (None, "", False)
     ]
     body += ["", "## Measured", ""]
-    body += _measured(run, base, figures) or ["Nothing was measured: no pictures were held out of this run."]
+    body += _measured(run, base, figures, best=status.best_step, step=step) or [
+        "Nothing was measured: no pictures were held out of this run."
+    ]
     body += ["", f"Weights: `{found.id}`.", ""]
     return "\n".join(head + body)
 
 
-def _measured(run: Run, base: str, figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+def _measured(
+    run: Run, base: str, figures: Mapping[str, Mapping[str, Mapping[str, Any]]], *, best: int | None, step: int
+) -> list[str]:
     before, after = figures.get(run.base, {}), figures.get(f"run:{run.id}", {})
     if not after:
         return []
@@ -65,6 +73,7 @@ def _measured(run: Run, base: str, figures: Mapping[str, Mapping[str, Mapping[st
     rows = [
         f"Greedy captions of {pictures:,} held-out pictures, COCO's metrics, with 95 % bootstrap intervals. "
         "The best checkpoint was chosen on these pictures.",
+        *([f"They are those of step {best}, not of this one."] if best != step else []),
         "",
         f"| metric | {base} | this model |",
         "|---|---|---|",

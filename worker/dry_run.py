@@ -6,6 +6,7 @@ The question: {"data", "model", "plan"}. An answer {"error": line} says what is 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ ENGINE = "blipq.worker.engine.training.child"
 
 def main() -> int:
     """Answer one question."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches us too: end without a word
     try:
         answer = rehearse(**json.loads(sys.stdin.read()))
     except (RunError, NoSuchJob, UnknownModel, LedgerError) as error:

@@ -6,6 +6,7 @@ A question on stdin, progress on stderr, the answer as one line on stdout; {"err
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,7 @@ class Question:
 
 def main() -> int:
     """Answer one question."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches us too: end without a word
     asked = settings.load()
     try:
         values = json.loads(sys.stdin.read())

@@ -7,6 +7,7 @@ table are written into the folder, and the caller deletes it.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from blipq.worker.engine.training.sources import open_data
 
 def main() -> int:
     """Answer one question."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches us too: end without a word
     try:
         answer = samples(**json.loads(sys.stdin.read()))
     except (TrainingError, OSError) as error:

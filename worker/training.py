@@ -155,9 +155,9 @@ class Training:
         try:
             with self._ledger.read() as connection:
                 paused = control.is_paused(connection, "train")
+            return paused or self._yields()
         except LedgerError:
             return False
-        return paused or self._yields()
 
     def _yields(self) -> bool:
         """Whether captions are due or under way that this run may not run beside."""

@@ -69,7 +69,7 @@ def _leaderboard(ledger: Any, as_json: bool) -> None:
             (
                 row["run"],
                 row["state"],
-                *(row[name] for name in COLUMNS),
+                *(round(row[name], 4) if isinstance(row[name], float) else row[name] for name in COLUMNS),
                 ", ".join(f"{name}={plan[name]}" for name in tried if plan.get(name) is not None),
                 row["base"],
                 row["data"],

@@ -43,7 +43,7 @@ def _several(name: str, kind: Any, text: str) -> Callable[[Decorated], Decorated
 @click.command(
     epilog="Exit status: 0 queued (with --wait: trained), 1 a run failed or was cancelled, 2 a usage or set-up error."
 )
-@click.argument("dataset", default=DATASET, required=False)
+@click.argument("dataset", required=False)
 @click.option("--model", multiple=True, help="The base: a Hub id, a folder, demo, run:3 or an alias.  [BLIPQ_MODEL]")
 @_several("epochs", click.IntRange(1), "Run so many, keep the best; else at most 10 with an early stop.")
 @_several("lr", POSITIVE, "Peak learning rate; by size of data and model if not given.")
@@ -78,9 +78,10 @@ def _several(name: str, kind: Any, text: str) -> Callable[[Decorated], Decorated
 @click.option("--wait", is_flag=True, help="Follow to the end.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
-def train(dataset: str, **options: Any) -> None:
-    """Fine-tune BLIP on DATASET: a folder or file of photos with captions, a Hub data set, or sql:JOB (captions of JOB
-    that a person corrected). Options that may be given several times queue a run for each combination.
+def train(dataset: str | None, **options: Any) -> None:
+    """Fine-tune BLIP on DATASET: a folder or file of photos with captions, a Hub data set (ybelkada/football-dataset
+    if none is given), or sql:JOB (captions of JOB that a person corrected). Options that may be given several times
+    queue a run for each combination.
 
     \b
     blipq train ./photos --epochs 50 --wait
@@ -98,9 +99,9 @@ def train(dataset: str, **options: Any) -> None:
     ledger = open_ready(asked)
     runs: list[Run]
     if resume is not None:
-        runs = [training.go_on(ledger, asked, resume, _changes(options))]
+        runs = [training.go_on(ledger, asked, resume, _changes(dataset, options))]
     else:
-        request = _request(dataset, options, asked.model)
+        request = _request(dataset or DATASET, options, asked.model)
         if dry:
             for report in training.dry_run(asked, request):
                 emit_json(report) if as_json else _describe(report)
@@ -137,10 +138,12 @@ def _request(dataset: str, options: dict[str, Any], default_model: str) -> Any:
     return Request(dataset, models, tried, _given(options), priority)
 
 
-def _changes(options: dict[str, Any]) -> dict[str, Any]:
+def _changes(dataset: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """What a resume changes. Raises UserError for what would break the run's series of losses."""
     from blipq.producer.errors import UserError
 
+    if dataset is not None:
+        raise UserError(f"--resume goes on with the run's own data: leave {dataset} out")
     given = {name: value for name, value in _given(options).items() if value != () and name != "priority"}
     wrong = sorted(given.keys() - set(RESUMED))
     several = [name for name, value in given.items() if isinstance(value, tuple) and len(value) > 1]

@@ -25,6 +25,7 @@ def failed(house, *arguments, **options):
         (("photos", "--model", "/no/model"), "model folder /no/model: not there"),
         (("photos", "--model", "run:9"), "run:9 has no checkpoint"),
         (("--resume", 9), "no run 9: `blipq runs` lists them"),
+        (("photos", "--resume", 9), "--resume goes on with the run's own data"),
         (("--resume", 9, "--lr", 0.1), "--resume takes one value each of --epochs"),
         (("sql:77",), "no job 77"),
     ],
