@@ -79,7 +79,8 @@ def watch(ledger: Ledger, settings: Settings, request: Request, stop: Event, tol
     for changes in _changes(folders, stop):
         now = time.monotonic()
         for path in changes:
-            _note(pending, path, now)
+            if not _hidden(path, folders):
+                _note(pending, path, now)
         if now - scanned >= RESCAN_SECONDS:  # first when the watch stands, so that nothing falls in between
             scanned = now
             _enqueue(ledger, settings, replace(request, paths=folders), told, look_first=True)
@@ -142,14 +143,18 @@ def _note(pending: _Pending, path: str, now: float) -> None:
         seen = os.lstat(path)
     except OSError:
         return
-    if any(part.startswith(".") for part in Path(path).parts):
-        return
     if stat.S_ISDIR(seen.st_mode):
         for found in scan([path]):
             if isinstance(found, Found):
                 pending.note(os.fsdecode(found.raw) if found.raw is not None else found.path, now)
     elif stat.S_ISREG(seen.st_mode) and is_picture(os.fsencode(path)):
         pending.note(path, now)
+
+
+def _hidden(path: str, folders: Sequence[str]) -> bool:
+    """Whether a name below the watched folders begins with a dot, as that of a file does which is still being made."""
+    below = next((path[len(folder) :] for folder in folders if path.startswith(folder)), path)
+    return "/." in below
 
 
 def _look(path: str) -> Seen | None:

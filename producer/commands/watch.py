@@ -20,8 +20,8 @@ from blipq.producer.output import emit_json, say
 def watch(folders: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) -> None:
     """Caption the photos of folders now, and new or changed ones as they settle, until Ctrl-C.
 
-    What came while nothing watched is found at the start. Moved, copied and newly tagged photos keep their captions: what
-    counts is what they show.
+    What came while nothing watched is found at the start. Moved, copied and newly tagged photos keep their captions:
+    what counts is what they show.
 
     \b
     blipq watch ./photos

@@ -78,6 +78,8 @@ def _jpeg(data: bytes) -> Iterator[Part]:
         marker = data[at]
         end = at + 1 + int.from_bytes(data[at + 1 : at + 3])
         if marker == 0xDA:
+            if data.find(b"\xff\xd9", end) < 0:
+                raise NoPlace("it is cut short")
             yield Part(data[start:], b"SOS")
             return
         if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or end < at + 3 or end > len(data):

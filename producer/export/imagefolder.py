@@ -26,7 +26,8 @@ def write_imagefolder(photos: Iterable[Photo], folder: Path, place: Place, link:
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder / METADATA) as out:
         for photo in photos:
-            name = display(place.relative(photo))  # a name that is no UTF-8 is written with its bytes escaped
+            # Bytes that are no UTF-8 are written as %ff: `datasets` takes a backslash for a folder's end.
+            name = display(place.relative(photo)).replace("\\", "%")
             try:
                 target = os.fsencode(folder / name)
                 os.makedirs(os.path.dirname(target), exist_ok=True)
