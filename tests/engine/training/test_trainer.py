@@ -160,6 +160,15 @@ def test_few_pictures_are_not_split_and_it_is_said(photos, plan_of, of_kind):
     assert events[-1].best_step == events[-1].step
 
 
+def test_one_held_out_picture_is_too_few_for_cider_and_it_is_said(photos, plan_of, of_kind):
+    events = list(train(plan_of(photos(20), epochs=1, validation=0.05)))
+    tuned = of_kind(events, Evaluation)[1]
+    assert tuned.pictures == 1
+    assert "cider_d" in tuned.missing
+    assert tuned.metrics["bleu_1"]["value"] >= 0
+    assert tuned.warnings
+
+
 def test_one_picture_alone_is_learned_from(photos, plan_of):
     assert isinstance(list(train(plan_of(photos(1))))[-1], Done)
 

@@ -26,6 +26,9 @@ from blipq.worker.engine.training.sources import open_data
 
 PAIRS = "pairs.jsonl"
 
+# Pairs loaded ahead of the step: 230 MB of features or 110 MB of pixels of BLIP-base.
+AHEAD = 256
+
 
 @dataclass(frozen=True)
 class Material:
@@ -73,7 +76,8 @@ class Material:
                 pixels = [augmented(pixel, seed) for pixel, seed in zip(pixels, seeds, strict=True)]
             return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0)
 
-        for part, loaded in ahead(self.pool, load, parts, self.threads):
+        depth = max(2, min(self.threads, AHEAD // self.batch))
+        for part, loaded in ahead(self.pool, load, parts, depth):
             yield part, partial(self._encoded, loaded)
 
     def _encoded(self, loaded: torch.Tensor, some: slice) -> torch.Tensor:

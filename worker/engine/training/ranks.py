@@ -36,11 +36,13 @@ class Ranks:
         """Whether this is the process that writes and reports."""
         return self.index == 0
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over all processes, in place."""
-        if self.count > 1:
-            dist.all_reduce(values)
-        return values
+    def sum(self, values: list[float]) -> list[float]:
+        """Sums of numbers over all processes."""
+        if self.count == 1:
+            return values
+        together = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(together)
+        return list(together.tolist())
 
     def sum_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
         """Sum gradients over all processes: one exchange of a flat buffer a step, whatever the accumulation.

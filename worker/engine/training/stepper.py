@@ -63,8 +63,7 @@ class Stepper:
         while True:
             self._seed(number)
             self.optimizer.zero_grad(set_to_none=True)
-            sums = self._accumulate(examples, view, total)
-            agreed = self.ranks.sum(torch.tensor(sums, dtype=torch.float64, device=self.ranks.device)).tolist()
+            agreed = self.ranks.sum(self._accumulate(examples, view, total))
             if not agreed[2]:
                 break
             if self.micro == 1:
@@ -83,7 +82,7 @@ class Stepper:
 
     def _accumulate(self, examples: Sequence[Example], view: View, total: int) -> list[float]:
         """Gradients of the whole share; summed loss, summed unsmoothed loss, and 1 when memory ran out."""
-        loss = unsmoothed = 0.0
+        sums = torch.zeros(2, device=self.ranks.device)  # read once a step: each reading waits for a GPU
         try:
             for start in range(0, len(examples), self.micro):
                 part = slice(start, min(start + self.micro, len(examples)))
@@ -92,13 +91,12 @@ class Stepper:
                     scores = self.network.logits(view(part), tokens.inputs, tokens.present, tokens.scored)
                 summed, plain = cross_entropy(scores, tokens.targets, self.plan.label_smoothing)
                 torch.autograd.backward(self.scaler.scale(summed / total))
-                loss += summed.item()
-                unsmoothed += plain.item()
+                sums += torch.stack((summed.detach(), plain))
+            return [*sums.tolist(), 0.0]
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             return [0.0, 0.0, 1.0]
-        return [loss, unsmoothed, 0.0]
 
     def _update(self, lr: float) -> float:
         """Sum, unscale, clip, step; the gradient's norm."""

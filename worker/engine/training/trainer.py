@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from blipq.worker.engine.pool import DecodePool
 from blipq.worker.engine.training import checkpoint
 from blipq.worker.engine.training.checkpoint import Standing
@@ -25,7 +23,7 @@ from blipq.worker.engine.training.events import (
     Step,
     Stopped,
     TrainingError,
-)  # fmt: skip
+)
 from blipq.worker.engine.training.examples import collate, steps
 from blipq.worker.engine.training.material import Material, prepare
 from blipq.worker.engine.training.network import inference
@@ -208,10 +206,7 @@ class Run:
     def _asked(self) -> bool:
         """Whether any process was asked to stop: all stop after the same step."""
         asked = self.stopping()
-        if self.material.ranks.count == 1:
-            return asked
-        flag = torch.tensor([float(asked)], device=self.material.ranks.device)
-        return self.material.ranks.sum(flag).item() > 0
+        return self.material.ranks.sum([float(asked)])[0] > 0
 
     def _watched(self, work: Generator[Event, None, Result]) -> Generator[Event, None, Result]:
         """Work between steps, left where it is when asked to stop: a resume does it again.
@@ -256,7 +251,7 @@ class Run:
         """The unsmoothed loss a token on the held-out pairs."""
         material = self.material
         mine = material.validation[material.ranks.index :: material.ranks.count]
-        sums = torch.zeros(2, dtype=torch.float64)
+        loss = count = 0.0
         size = self.stepper.micro
         parts = (mine[start : start + size] for start in range(0, len(mine), size))
         for number, (examples, view) in enumerate(material.views(parts, None)):
@@ -264,10 +259,11 @@ class Run:
             with inference(material.network), material.precision.context():
                 found = material.network.logits(view(slice(None)), tokens.inputs, tokens.present, tokens.scored)
             _, unsmoothed = cross_entropy(found, tokens.targets, 0.0)
-            sums += torch.tensor([unsmoothed.item(), len(tokens.targets)], dtype=torch.float64)
+            loss += unsmoothed.item()
+            count += len(tokens.targets)
             yield Progress("validation", min((number + 1) * size, len(mine)), len(mine))
-        loss, count = material.ranks.sum(sums.to(material.ranks.device)).tolist()
-        return float(loss / count)
+        loss, count = material.ranks.sum([loss, count])
+        return loss / count
 
     def _score(self) -> Generator[Event, None, dict[str, float]]:
         """CIDEr-D of the held-out pictures' captions."""
