@@ -124,8 +124,8 @@ def _lines(watch: _Watch) -> RunStatus:
     for run in watch.statuses():
         news, left = watch.news(run), watch.left(run)
         if not news and time.monotonic() - said_at > LINE_SECONDS:
-            steps = f"step {run.step:,} of {run.steps:,}" if run.steps else run.state
-            news = [f"run {run.run}: {steps} {_said(run, left)}".rstrip()]
+            steps = f"step {run.step:,} of {run.steps:,}" if run.step and run.steps else run.state
+            news = [f"run {run.run}: {'; '.join(part for part in (steps, _said(run, left)) if part)}"]
         for line in news:
             said_at = time.monotonic()
             say(line)
