@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,7 +65,8 @@ def upgrade(ledger: Ledger) -> None:
         with explained(ledger.url):
             command.upgrade(config(ledger), "head")
         return
-    with open(path.with_name(path.name + ".upgrade"), "w") as lock:
+    lock_path = path.with_name(path.name + ".upgrade")
+    with open(os.open(lock_path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if state(ledger)[0] != "current":
             with explained(ledger.url):
