@@ -60,13 +60,13 @@ def test_missing_names_are_told():
 @pytest.mark.parametrize(
     ("given", "pictures", "large", "chosen"),
     [
-        ({}, 999, False, ("vision", 5e-5, 10, 2)),
+        ({}, 999, False, ("vision", 5e-5, 30, 2)),
         ({}, 1000, False, ("none", 1e-5, 6, 2)),
         ({}, 1000, True, ("none", 2e-6, 6, 2)),
         ({"lora": True}, 5000, False, ("vision", 1e-4, 6, 2)),
         ({"epochs": 50}, 100, False, ("vision", 5e-5, 50, 0)),
         ({"epochs": 50, "patience": 3}, 100, False, ("vision", 5e-5, 50, 3)),
-        ({"freeze": "none", "lr": 1e-3}, 10, True, ("none", 1e-3, 10, 2)),
+        ({"freeze": "none", "lr": 1e-3}, 10, True, ("none", 1e-3, 30, 2)),
     ],
 )
 def test_what_is_left_open_is_chosen_by_the_number_of_pictures(given, pictures, large, chosen):
