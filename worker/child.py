@@ -24,7 +24,7 @@ class Child:
     def __init__(self, plan: dict[str, Any], resume: Path | None) -> None:
         command = [sys.executable, "-P", "-m", "blipq.worker.engine.training.child"]
         command += ["--resume", str(resume)] if resume else []
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(ROOM)
         self.ended = False
         self._reader = threading.Thread(target=self._read, name="events", daemon=True)

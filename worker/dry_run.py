@@ -30,7 +30,7 @@ def main() -> int:
         answer = rehearse(**json.loads(sys.stdin.read()))
     except (RunError, NoSuchJob, UnknownModel, LedgerError) as error:
         answer = {"error": str(error)}
-    print(json.dumps(answer, ensure_ascii=False))
+    print(json.dumps(answer))
     return 0
 
 
@@ -47,7 +47,7 @@ def rehearse(data: str, model: str, plan: dict[str, Any]) -> dict[str, Any]:
         whole = plans.engine_plan(asked, plan, base=base, data=given, out=Path(folder) / "out", prefix="step-")
         command = [sys.executable, "-P", "-m", ENGINE, "--dry-run"]
         # The engine's log is for the daemon's file: what a person needs of it is in the report.
-        done = subprocess.run(command, input=json.dumps(whole), capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=json.dumps(whole), capture_output=True, encoding="utf-8", check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):

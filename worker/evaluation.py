@@ -70,7 +70,7 @@ def main() -> int:
         RunError, NoSuchJob, UnknownModel, LedgerError, TrainingError, NotACaptioner, OutOfMemory, ValueError
     ) as error:  # fmt: skip
         answer = {"error": str(error)}
-    print(json.dumps(answer, ensure_ascii=False))
+    print(json.dumps(answer))
     return 0
 
 

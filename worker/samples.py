@@ -23,7 +23,7 @@ def main() -> int:
         answer = samples(**json.loads(sys.stdin.read()))
     except (TrainingError, OSError) as error:
         answer = {"error": str(error)}
-    print(json.dumps(answer, ensure_ascii=False))
+    print(json.dumps(answer))
     return 0
 
 
