@@ -117,7 +117,6 @@ def _changes(folders: Sequence[str], stop: Event) -> Iterator[list[str]]:
         if not Path(folder).is_dir():
             raise UserError(f"{folder}: no folder")
     try:
-        yield []
         for changes in watchfiles.watch(
             *folders,
             watch_filter=None,

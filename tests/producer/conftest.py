@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ class Library:
         picture = Image.new("RGB", size, tuple(digest[:3]))
         picture.putpixel((1, 1), tuple(digest[3:6]))
         with open(path, "wb") as opened:
-            picture.save(opened, {".jpg": "JPEG"}.get(os.path.splitext(os.fsdecode(path))[1]) or _kind(path), **save)
+            picture.save(opened, _kind(path), **save)
         return path
 
     def caption(
@@ -107,11 +108,22 @@ def library(tmp_path: Path, home: Path, empty_ledger: Path) -> Iterator[Library]
     ledger.close()
 
 
+@pytest.fixture(scope="session")
+def migrated_server(fresh_postgres: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """A PostgreSQL database with the schema, to be emptied: making one takes 0.5 s."""
+    with fresh_postgres() as url:
+        ledger = Ledger(url.replace("postgresql:", "postgresql+psycopg:"))
+        upgrade(ledger)
+        ledger.close()
+        yield ledger.url
+
+
 @pytest.fixture
-def postgres_library(tmp_path: Path, postgres_url: str) -> Iterator[Library]:
+def postgres_library(tmp_path: Path, migrated_server: str) -> Iterator[Library]:
     """The same on PostgreSQL."""
-    ledger = Ledger(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
-    upgrade(ledger)
+    ledger = Ledger(migrated_server)
+    with ledger.writer.begin() as connection:
+        connection.exec_driver_sql(f"TRUNCATE {', '.join(schema.METADATA.tables)} RESTART IDENTITY")
     (tmp_path / "photos").mkdir()
     yield Library(ledger, tmp_path / "photos")
     ledger.close()

@@ -204,7 +204,7 @@ def test_writing_into_photos_makes_nothing_new_to_caption(library: Any) -> None:
     assert write(library, "metadata").written == 3
     found = [look(path) for path in paths]
     with library.ledger.read() as connection:
-        rows = {path: size for path, size in connection.exec_driver_sql("SELECT path, size FROM file")}
+        rows = dict(connection.exec_driver_sql("SELECT path, size FROM file").all())
     for path, seen, at in zip(paths, found, times, strict=True):
         assert isinstance(seen, Found)
         assert (rows[seen.path], at) == (seen.size, seen.mtime_ns)

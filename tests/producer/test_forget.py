@@ -1,0 +1,146 @@
+"""What a person wants gone is gone; what somebody still needs stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blipq.models import edits
+from blipq.models.control import NoSuchJob
+from blipq.models.forget import Forgotten, StillWanted
+from blipq.producer import forget
+from blipq.settings import Settings
+
+TABLES = ("file", "image", "caption", "edit", "item", "failure", "job", "unit")
+
+
+def rows(library: Any) -> dict[str, int]:
+    return {table: library.count(table) for table in TABLES}
+
+
+def test_a_folder_is_forgotten_with_all_that_is_known_of_it_alone(either_library: Any) -> None:
+    # Given photos in two folders, one content in both, one edited, all of a job
+    library = either_library
+    paths = [library.photo(name) for name in ("private/a.jpg", "private/b.jpg", "private2/c.jpg")]
+    library.caption(paths[0], "both", sha256=b"1" * 32)
+    edited = library.caption(paths[1], "a letter")
+    library.caption(paths[2], "both", sha256=b"1" * 32)
+    with library.ledger.write() as connection:
+        edits.write_edit(connection, edited, "mine", "me")
+    library.job(paths)
+    before = rows(library)
+    # When one folder is rehearsed, and forgotten
+    folder = str(library.folder / "private")
+    rehearsed = forget.forget_path(library.ledger, folder, dry_run=True)
+    assert rows(library) == before
+    gone = forget.forget_path(library.ledger, folder, dry_run=False)
+    # Then what the other folder holds too is still there
+    assert gone == rehearsed == Forgotten(photos=2, captions=1, edits=1)
+    assert rows(library) == before | {"file": 1, "image": 1, "caption": 1, "edit": 0, "item": 1}
+    assert Path(folder, "a.jpg").exists()
+    assert forget.forget_path(library.ledger, folder, dry_run=False) == Forgotten()
+
+
+def test_photos_of_an_open_job_are_not_forgotten(library: Any) -> None:
+    path = library.photo("a.jpg")
+    library.caption(path, "a dog")
+    job = library.job([path], state="queued")
+    before = rows(library)
+    with pytest.raises(StillWanted, match=f"blipq cancel {job}"):
+        forget.forget_path(library.ledger, os.fsdecode(path), dry_run=False)
+    with pytest.raises(StillWanted, match=f"blipq cancel {job}"):
+        forget.forget_job(library.ledger, job, dry_run=False)
+    assert rows(library) == before
+
+
+def test_a_cancelled_job_counts_what_is_left_of_it(library: Any) -> None:
+    from blipq.models import control, status
+
+    paths = [library.photo(f"{name}.jpg") for name in "ab"]
+    for path in paths:
+        library.caption(path, "x")
+    job = library.job(paths, state="queued")
+    with library.ledger.write() as connection:
+        control.cancel(connection, job)
+    forget.forget_path(library.ledger, os.fsdecode(paths[0]), dry_run=False)
+    with library.ledger.write() as connection:
+        assert control.retry(connection, job, everything=True) == 1
+        [seen] = status.jobs(connection, job_id=job)
+    assert seen.remaining == 1
+
+
+def test_a_job_takes_the_captions_along_that_it_alone_asked_for(either_library: Any) -> None:
+    library = either_library
+    paths = [library.photo(f"{name}.jpg") for name in "abc"]
+    images = [library.caption(path, "x") for path in paths]
+    first = library.job(paths[:2])
+    library.job(paths[1:])
+    with library.ledger.write() as connection:
+        edits.write_edit(connection, images[0], "mine", "me")
+    before = rows(library)
+    rehearsed, _ = forget.forget_job(library.ledger, first, dry_run=True)
+    assert rows(library) == before
+    gone, _ = forget.forget_job(library.ledger, first, dry_run=False)
+    assert gone == rehearsed == Forgotten(captions=1, jobs=1)
+    assert rows(library) == before | {"caption": 2, "item": 2, "job": 1, "unit": 1}
+    with pytest.raises(NoSuchJob):
+        forget.forget_job(library.ledger, first, dry_run=False)
+
+
+def test_garbage_is_what_nothing_leads_to(either_library: Any) -> None:
+    # Given a photo on disk, one that is gone, one that is gone and was edited, an upload, and an old worker
+    library = either_library
+    paths = [library.photo(f"{name}.jpg") for name in "abc"]
+    images = [library.caption(path, "x") for path in paths]
+    with library.ledger.write() as connection:
+        edits.write_edit(connection, images[2], "mine", "me")
+        connection.exec_driver_sql("INSERT INTO file (path, size, mtime_ns) VALUES ('upload:1', 1, 1)")
+        connection.exec_driver_sql(
+            "INSERT INTO worker (name, host, pid, queue, versions, state, started_at, seen_at)"
+            " VALUES ('w', 'h', 1, 'caption', '', 'stopped', 1, 1)"
+        )
+    for path in paths[1:]:
+        os.unlink(path)
+    # When it is collected
+    collected = forget.collect(library.ledger, Settings(), dry_run=False)
+    # Then the person's words are still there, for when the photo turns up again
+    assert collected.rows == Forgotten(photos=3, captions=1, workers=1)
+    assert rows(library) == dict.fromkeys(TABLES, 0) | {"file": 1, "image": 2, "caption": 2, "edit": 1}
+    assert forget.collect(library.ledger, Settings(), dry_run=False).rows == Forgotten()
+
+
+def test_photos_of_a_disk_that_is_not_mounted_are_no_garbage(library: Any) -> None:
+    path = library.photo("disk/a/b.jpg")
+    library.caption(path, "x")
+    os.unlink(path)
+    os.rmdir(os.path.dirname(path))
+    collected = forget.collect(library.ledger, Settings(), dry_run=False)
+    assert collected.absent == {str(library.folder / "disk"): 1}
+    assert library.count("file") == 1
+    assert forget.absent_disk("/media/somebody/STICK/photos") in ("/media", "/media/somebody", "/media/somebody/STICK")
+
+
+def test_old_logs_and_thumbnails_are_garbage(library: Any, home: Path) -> None:
+    old, young = home / "log" / "blipq.log.1", home / "thumbnails" / "aa" / "b.jpg"
+    for path in (old, young):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    os.utime(old, (1, time.time() - 40 * 86400))
+    collected = forget.collect(library.ledger, Settings(home=home), dry_run=False)
+    assert (collected.files, collected.bytes) == (1, 5)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_the_commands_answer_in_json_and_by_their_status(library: Any, blipq: Any) -> None:
+    path = library.photo("a.jpg")
+    library.caption(path, "x")
+    assert json.loads(blipq("gc", "--dry-run", "--json").stdout)["photos"] == 0
+    gone = blipq("forget", path, "--json")
+    assert (gone.returncode, json.loads(gone.stdout)["captions"]) == (0, 1)
+    assert blipq("forget", path).returncode == 1
+    assert blipq("forget", "99").returncode == 2
