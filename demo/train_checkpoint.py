@@ -30,7 +30,7 @@ from blipq.demo.scenes import DOMAINS, draw
 IMAGE_SIZE = 96
 BATCH = 64
 LEARNING_RATE = 1e-3
-WARM_UP = 300  # steps
+WARM_UP, PERIOD, COOL_DOWN = 300, 12_000, 1_500  # steps
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 HELD_OUT_SEED = 10_000_000  # far from the seeds of the training pictures
 
@@ -178,6 +178,12 @@ def _read_state(
     return step
 
 
+def learning_rate(step: int, steps: int) -> float:
+    """Warm-up, a cosine that falls slowly, and straight down to zero over the last 1,500 steps."""
+    slow = 0.5 + 0.5 * math.cos(math.pi * step / PERIOD)
+    return LEARNING_RATE * min((step + 1) / WARM_UP, slow, slow * (steps - step) / COOL_DOWN)
+
+
 def train(folder: Path, steps: int, pictures: int, seed: int, workers: int) -> None:
     """Train for `steps` batches of 64 and leave the mean weights in `folder/checkpoint`."""
     torch.manual_seed(seed)
@@ -200,7 +206,7 @@ def train(folder: Path, steps: int, pictures: int, seed: int, workers: int) -> N
         batch = torch.from_numpy(shifted(pixels[rows], rng)).permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
         text = encode(processor, [captions[row] for row in rows], model.config.text_config.bos_token_id)
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+            group["lr"] = learning_rate(step, steps)
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(pixel_values=batch, **text).loss
         loss.backward()
@@ -229,7 +235,7 @@ def main() -> None:
     parser.add_argument("--evaluate", type=Path, metavar="FOLDER", help="print a checkpoint's figure and train nothing")
     parser.add_argument("--domain", default="scenes", choices=DOMAINS)
     parser.add_argument("--count", type=int, default=500, help="held-out pictures to evaluate on")
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=7_500)
     parser.add_argument("--pictures", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
