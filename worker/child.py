@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import queue
 import signal
 import subprocess
@@ -24,7 +25,11 @@ class Child:
     def __init__(self, plan: dict[str, Any], resume: Path | None) -> None:
         command = [sys.executable, "-P", "-m", "blipq.worker.engine.training.child"]
         command += ["--resume", str(resume)] if resume else []
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+        # By default OpenMP's threads spin at each other's barriers: on two busy cores a step took 3.46 s, and 0.16 s so.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment
+        )
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(ROOM)
         self.ended = False
         self._reader = threading.Thread(target=self._read, name="events", daemon=True)
