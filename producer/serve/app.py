@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from blipq import __version__
@@ -94,7 +95,15 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _theirs(request: Request, error: Exception) -> Response:
     told = cast(HTTPException, error)
-    return _answer(request, told.status_code, told.detail, dict(told.headers or {}))
+    headers = dict(told.headers or {})
+    if told.status_code == 405:  # Starlette names the first route's methods alone
+        headers["allow"] = ", ".join(sorted(_methods(request)))
+    return _answer(request, told.status_code, told.detail, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return {name for route in routes if route.path_regex.match(request.url.path) for name in route.methods or ()}
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

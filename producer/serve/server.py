@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
+import sys
 
 import uvicorn
 
@@ -48,6 +50,8 @@ def run(settings: Settings, ledger: Ledger, host: str, port: int) -> None:
         ws="none",
         timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
+        signal.signal(number, lambda *_: sys.exit(0))
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     say(f"blipq listens on http://{shown}:{listening.getsockname()[1]}")
     uvicorn.Server(config).run(sockets=[listening])
