@@ -95,7 +95,7 @@ class House:
             "BLIPQ_BATCH_SIZE": str(BATCH),
             "BLIPQ_LEASE": str(LEASE),
             "BLIPQ_DECODE_PROCESSES": "1",
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
             "PYTHONWARNINGS": "ignore",
             "OMP_NUM_THREADS": "1",
             "WITNESS": str(self.witness_file),
