@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,8 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
 
 from blipq.settings import Settings, redact
 
-BUSY_SECONDS = 10  # a third of the lease: a writer that waits longer would lose its units anyway
+BUSY_SECONDS = 10  # a third of the lease: a worker that waits longer for SQLite's lock would lose its units anyway
+PATIENT_SECONDS = 60  # a command holds no lease, and may wait its turn behind a hundred others
 CONNECT_SECONDS = 5
 
 
@@ -27,9 +28,13 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True)
 class Ledger:
-    """The SQL database and the two ways to use it: short writing transactions and reads that never wait for them."""
+    """The SQL database and the two ways to use it: short writing transactions and reads that never wait for them.
+
+    `patience`: seconds that a writer waits for SQLite's lock.
+    """
 
     url: str
+    patience: int = BUSY_SECONDS
 
     @property
     def sqlite_path(self) -> Path | None:
@@ -43,7 +48,7 @@ class Ledger:
         if self.sqlite_path is None:
             return _postgresql(self.url)
         engine = create_engine(self.url)
-        event.listen(engine, "connect", _on_sqlite_connect)
+        event.listen(engine, "connect", partial(_on_sqlite_connect, self.patience))
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
 
@@ -77,12 +82,12 @@ class Ledger:
                 engine.dispose()
 
 
-def open_ledger(settings: Settings) -> Ledger:
+def open_ledger(settings: Settings, patience: int = BUSY_SECONDS) -> Ledger:
     """The ledger that the settings name; connects at first use.
 
     Raises LedgerError where PostgreSQL is named and its driver is not installed.
     """
-    ledger = Ledger(settings.ledger_url)
+    ledger = Ledger(settings.ledger_url, patience)
     if ledger.sqlite_path is not None:
         _make_private(ledger.sqlite_path)
     else:
@@ -115,7 +120,7 @@ def _reason(error: Exception) -> str | None:
     if "readonly" in low or "read-only transaction" in low:
         return None
     if "locked" in low:
-        return f"the database was locked by another program for {BUSY_SECONDS} s: close it, or try again"
+        return "the database was locked by another program for too long: close it, or try again"
     if "not a database" in low or "malformed" in low:
         return "the database file is damaged: restore a copy, or move it away to begin anew"
     if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
@@ -133,9 +138,9 @@ def _postgresql(url: str, *, read_only: bool = False) -> Engine:
     )
 
 
-def _on_sqlite_connect(connection: Any, record: object) -> None:
+def _on_sqlite_connect(patience: int, connection: Any, record: object) -> None:
     connection.isolation_level = None  # SQLAlchemy's begin event says BEGIN IMMEDIATE instead
-    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={patience * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

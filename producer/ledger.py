@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blipq.models.database import Ledger, open_ledger
+from blipq.models.database import PATIENT_SECONDS, Ledger, open_ledger
 from blipq.models.migrate import ensure_schema, state
 from blipq.producer import daemon
 from blipq.producer.errors import UserError
@@ -19,7 +19,7 @@ def open_ready(settings: Settings) -> Ledger:
             f"a shared Redis ({redact(settings.redis_url)}) needs a shared database: "
             "set BLIPQ_DATABASE_URL to a PostgreSQL"
         )
-    ledger = open_ledger(settings)
+    ledger = open_ledger(settings, PATIENT_SECONDS)
     if ledger.sqlite_path is not None:
         _refuse_network_disk(settings)
         if state(ledger)[0] == "older" and daemon.running(settings) is not None:

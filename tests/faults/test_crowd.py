@@ -12,7 +12,7 @@ from house import House, until
 from invariants import check, watch_fences
 from sqlalchemy import text
 
-from blipq.models.database import Ledger
+from blipq.models.database import PATIENT_SECONDS, Ledger
 from blipq.producer.enqueue import Request, enqueue
 from blipq.settings import Settings
 
@@ -36,6 +36,7 @@ def crowded(request: pytest.FixtureRequest, build: Callable[..., House]) -> Hous
     return house
 
 
+@pytest.mark.timeout(600)
 def test_eight_workers_share_two_jobs_fairly_and_a_hundred_enqueues_lose_nothing(crowded: House) -> None:
     house = crowded
     # Given two jobs of 150 pictures
@@ -44,7 +45,7 @@ def test_eight_workers_share_two_jobs_fairly_and_a_hundred_enqueues_lose_nothing
     second = house.enqueue(house.paint(range(1000, 1150), "second"))
     # When eight workers caption them
     assert house.blipq("resume").returncode == 0
-    house.wait_done(120)
+    house.wait_done(240)
     # Then every worker had its part
     assert len(house.sql("SELECT DISTINCT worker_id FROM caption")) == WORKERS
     # And by the time that one was half done, so nearly was the other
@@ -61,7 +62,7 @@ def test_eight_workers_share_two_jobs_fairly_and_a_hundred_enqueues_lose_nothing
     folders = [house.paint([2000 + 2 * n, 2001 + 2 * n], f"crowd-{n}") for n in range(100)]
 
     def put(number: int) -> int | None:
-        with_ledger = Ledger(settings.ledger_url)
+        with_ledger = Ledger(settings.ledger_url, PATIENT_SECONDS)
         try:
             return enqueue(with_ledger, settings, Request((str(folders[number]),), settings.model), lambda _: None).job
         finally:
@@ -71,7 +72,7 @@ def test_eight_workers_share_two_jobs_fairly_and_a_hundred_enqueues_lose_nothing
         jobs = list(pool.map(put, range(100)))
     # Then each has its job, and each picture its caption
     assert len(set(jobs)) == 100
-    house.wait_done(120)
+    house.wait_done(240)
     assert house.captioned() == 500
     check(house, repeats_allowed=0)
     if house.database_url:
