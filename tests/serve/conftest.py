@@ -84,8 +84,9 @@ def stop(server: Server) -> None:
     said = server.process.stderr.read()
     server.process.stderr.close()
     assert "Traceback" not in said, said
-    if "BLIPQ_REDIS_URL" not in server.env:
-        server.command("down")
+    end = time.monotonic() + 60
+    while "BLIPQ_REDIS_URL" not in server.env and "stopped" not in server.command("down").stdout:
+        assert time.monotonic() < end, "the daemon that serve started never came up"
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +99,9 @@ def house() -> Iterator[Server]:
         draw("scenes", seed).image.save(photos / f"scene-{seed:02}.png")
     server = start(folder / "home", BLIPQ_ROOTS=str(photos), BLIPQ_MAX_BYTES="20000000")
     server.photos = photos
+    # The worker's start, which imports torch, is no test's business.
+    first = server.client.post("/v1/caption", files={"image": (photos / "scene-00.png").read_bytes()}, timeout=170)
+    assert first.status_code == 200, first.text
     yield server
     stop(server)
     valkey.stop(folder / "home")
@@ -105,11 +109,11 @@ def house() -> Iterator[Server]:
 
 
 @pytest.fixture
-def locked(home: Path) -> Iterator[Server]:
-    """A server with a token, and a home of its own."""
-    server = start(home, BLIPQ_API_TOKEN="sesame-open")
-    yield server
-    stop(server)
+def locked(serve: Callable[..., Server], postgres_url: str, redis_url: str) -> Server:
+    """A server with a token, without workers."""
+    shared = {"BLIPQ_DATABASE_URL": postgres_url, "BLIPQ_REDIS_URL": redis_url}
+    subprocess.run([BLIPQ, "db", "upgrade"], env=os.environ | shared, check=True, stdout=subprocess.DEVNULL)
+    return serve(BLIPQ_API_TOKEN="sesame-open", **shared)
 
 
 @pytest.fixture
