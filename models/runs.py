@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +126,3 @@ def evaluations(connection: Connection, run_id: int) -> dict[str, dict[str, dict
     for row in connection.execute(query).mappings():
         found.setdefault(row["model"], {})[row["metric"]] = dict(row)
     return found
-
-
-def of_jobs(connection: Connection, job_ids: Sequence[int]) -> dict[int, int]:
-    """Runs by job."""
-    return dict(
-        connection.execute(select(run.c.job_id, run.c.id).where(run.c.job_id.in_(list(job_ids)))).tuples().all()
-    )

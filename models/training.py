@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -245,9 +245,3 @@ def promote(connection: Connection, name: str, *, model: str, weights: str) -> N
     """Let a name stand for exact weights from now on, in place of those that it stood for."""
     connection.execute(delete(alias).where(alias.c.name == name))
     connection.execute(insert(alias).values(name=name, model=model, weights=weights))
-
-
-def aliases(connection: Connection, models: Collection[str]) -> dict[str, str]:
-    """The names that stand for some models, by model."""
-    rows = connection.execute(select(alias.c.model, alias.c.name).where(alias.c.model.in_(list(models))))
-    return {row.model: row.name for row in rows}

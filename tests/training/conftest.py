@@ -122,7 +122,7 @@ class House:
         """A run's losses: step, loss, unsmoothed."""
         return self.sql(f"select step, loss, unsmoothed from loss where run_id = {run} order by step")
 
-    def until(self, query: str, seconds: float = 60) -> None:
+    def until(self, query: str, seconds: float = 120) -> None:
         """Wait until a query has a row."""
         end = time.monotonic() + seconds
         while not self.sql(query):

@@ -126,11 +126,16 @@ def test_only_a_run_that_is_over_is_gone_on_with(ledger, run):
         assert runs.status(connection, run.id).note is None
 
 
-def test_a_name_moves_to_other_weights(ledger, run):
+def test_a_name_moves_to_other_weights(ledger, run, tmp_path):
     with ledger.write() as connection:
+        for number in (4, 8):
+            path = folder(tmp_path, str(number))
+            training.add_checkpoint(connection, run, Checkpoint(number, path, bytes(32), is_best=True))
         training.promote(connection, "best", model="run:1@4", weights="sha256:1")
         training.promote(connection, "best", model="run:1@8", weights="sha256:2")
         assert connection.exec_driver_sql("select name, model from alias").all() == [("best", "run:1@8")]
+        points = [(row["step"], row["promoted_as"]) for row in runs.checkpoints(connection, run.id)]
+        assert points == [(4, None), (8, "best")]
 
 
 def test_the_leaderboard_ranks_runs_by_validation_loss_with_their_own_figures(ledger, run):
