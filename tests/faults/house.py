@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 import witness
 from sqlalchemy import text
@@ -27,6 +28,8 @@ from blipq.models.database import Ledger, LedgerError
 from blipq.worker import valkey
 
 HERE = Path(__file__).parent
+LONG = os.environ.get("BLIPQ_TEST_LONG") == "1"
+long_run = pytest.mark.skipif(not LONG, reason="a part of `make faults`")
 BATCH = 4
 LEASE = 4.0
 

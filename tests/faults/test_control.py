@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import witness
-from house import BATCH, House, until
+from house import BATCH, House, long_run, until
 from invariants import check, watch_fences
 
 LEFT = "SELECT count(*) FROM item WHERE state = 'queued' AND job_id = :job"
@@ -44,6 +44,7 @@ def test_cancel_ends_within_a_batch_and_retry_all_takes_up_the_rest(build: Calla
         assert house.status()["jobs"][0]["state"] == "done"
 
 
+@long_run
 def test_pause_ends_within_a_batch_and_resume_goes_on(build: Callable[..., House]) -> None:
     with _captioning(build) as (house, _):
         # When the queue is paused
@@ -65,6 +66,7 @@ def test_pause_ends_within_a_batch_and_resume_goes_on(build: Callable[..., House
         check(house, repeats_allowed=0)
 
 
+@long_run
 def test_a_high_priority_job_overtakes_a_backlog_within_a_batch(build: Callable[..., House]) -> None:
     with _captioning(build) as (house, _):
         # When somebody is in a hurry
@@ -78,6 +80,7 @@ def test_a_high_priority_job_overtakes_a_backlog_within_a_batch(build: Callable[
         check(house, repeats_allowed=0)
 
 
+@long_run
 def test_retry_tries_the_failed_ones_alone_and_says_how_often_they_were_tried(build: Callable[..., House]) -> None:
     # Given a job of which two files are broken
     house = build()
@@ -103,6 +106,7 @@ def test_retry_tries_the_failed_ones_alone_and_says_how_often_they_were_tried(bu
     check(house, repeats_allowed=0, failures_allowed=1)
 
 
+@long_run
 def test_a_disk_that_goes_and_comes_back_costs_no_failure(build: Callable[..., House]) -> None:
     # Given a job in the middle of its folder
     with _captioning(build, pictures=64) as (house, job):
@@ -120,6 +124,7 @@ def test_a_disk_that_goes_and_comes_back_costs_no_failure(build: Callable[..., H
         check(house, repeats_allowed=0)
 
 
+@long_run
 def test_a_photo_that_was_deleted_is_a_failure_and_holds_nothing_up(build: Callable[..., House]) -> None:
     with _captioning(build, pictures=32) as (house, _):
         # When the last photo is deleted before its turn

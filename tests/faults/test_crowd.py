@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import OwnRedis, PostgresServer
-from house import House, until
+from house import LONG, House, long_run, until
 from invariants import check, watch_fences
 from sqlalchemy import text
 
@@ -16,7 +15,6 @@ from blipq.models.database import PATIENT_SECONDS, Ledger
 from blipq.producer.enqueue import Request, enqueue
 from blipq.settings import Settings
 
-LONG = os.environ.get("BLIPQ_TEST_LONG") == "1"
 WORKERS = 8
 
 
@@ -37,6 +35,7 @@ def crowded(request: pytest.FixtureRequest, build: Callable[..., House]) -> Hous
 
 
 @pytest.mark.timeout(600)
+@long_run
 def test_eight_workers_share_two_jobs_fairly_and_a_hundred_enqueues_lose_nothing(crowded: House) -> None:
     house = crowded
     # Given two jobs of 150 pictures

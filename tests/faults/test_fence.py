@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import PostgresServer
-from house import LEASE, House, signal_to, until
+from house import LEASE, House, long_run, signal_to, until
 from invariants import check, watch_fences
 
 
@@ -41,6 +41,7 @@ def test_a_stale_fence_writes_nothing_on_sqlite(build: Callable[..., House]) -> 
     _late_writer(build(settings={"WITNESS_SECONDS": "1.5", "BLIPQ_LEASE": "2"}))
 
 
+@long_run
 def test_a_stale_fence_writes_nothing_on_postgresql(
     build: Callable[..., House], postgres_server: PostgresServer
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_stale_fence_writes_nothing_on_postgresql(
 
 
 @pytest.mark.parametrize("shift", [-7200, 7200])
+@long_run
 def test_a_clock_that_jumps_costs_a_batch_and_nothing_else(build: Callable[..., House], shift: int) -> None:
     # Given two workers at work, and one of them killed together with its supervisor
     house = build(settings={"WITNESS_SECONDS": "0.1"})

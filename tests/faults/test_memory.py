@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from house import House, until
+from house import House, long_run, until
 from invariants import check, watch_fences
 
 
+@long_run
 def test_batches_are_halved_until_they_fit_and_the_size_is_remembered(build: Callable[..., House]) -> None:
     # Given a device with room for 5 pictures, and batches of 32
     house = build(settings={"BLIPQ_BATCH_SIZE": "32"})
@@ -35,6 +36,7 @@ def test_batches_are_halved_until_they_fit_and_the_size_is_remembered(build: Cal
     assert max(len(numbers) for _, _, numbers in house.batches()) == 4
 
 
+@long_run
 def test_a_single_picture_without_room_waits_and_goes_on(build: Callable[..., House]) -> None:
     # Given a device that another program fills
     house = build(settings={"BLIPQ_BATCH_SIZE": "2"})

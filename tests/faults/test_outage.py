@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import OwnRedis, PostgresServer
-from house import BATCH, House, until
+from house import BATCH, House, long_run, until
 from invariants import check, watch_fences
 
 
@@ -67,6 +67,7 @@ def test_a_full_disk_stops_the_work_and_room_lets_it_go_on(build: Callable[..., 
 
 
 @pytest.mark.parametrize("seconds", [2, 11])
+@long_run
 def test_a_locked_database_is_waited_for(build: Callable[..., House], seconds: int) -> None:
     # Given a worker at work, with a lease that outlives the lock
     house = build(settings={"WITNESS_SECONDS": "0.05", "BLIPQ_LEASE": "30"})
@@ -90,6 +91,7 @@ def test_a_locked_database_is_waited_for(build: Callable[..., House], seconds: i
 
 
 @pytest.mark.parametrize("how", ["fast", "immediate", "connections"])
+@long_run
 def test_a_database_that_restarts_or_hangs_up_is_waited_for(
     build: Callable[..., House], postgres_server: PostgresServer, own_redis: OwnRedis, how: str
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_database_that_restarts_or_hangs_up_is_waited_for(
     check(house, repeats_allowed=0)
 
 
+@long_run
 def test_a_broker_that_dies_mid_job_holds_nothing_up(build: Callable[..., House]) -> None:
     # Given a worker at work
     house = build(settings={"WITNESS_SECONDS": "0.05"})

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import witness
-from house import House, until
+from house import House, long_run, until
 from invariants import check, watch_fences
 
 
@@ -39,6 +39,7 @@ def test_a_picture_that_kills_the_models_process_is_cornered_and_named(build: Ca
     assert (shown["state"], shown["done"], shown["failed"], shown["remaining"]) == ("done", 63, 1, 0)
 
 
+@long_run
 def test_a_picture_that_hangs_the_model_ends_at_the_limit_of_a_batch(build: Callable[..., House]) -> None:
     # Given a picture that the model never finishes, among others
     house = build(settings={"BLIPQ_BATCH_LIMIT": "1.5", "BLIPQ_LEASE": "3"})
@@ -56,6 +57,7 @@ def test_a_picture_that_hangs_the_model_ends_at_the_limit_of_a_batch(build: Call
     check(house, repeats_allowed=4 * house.runs()[2], failures_allowed=1)
 
 
+@long_run
 def test_files_that_cannot_be_decoded_are_named_each_with_its_kind(build: Callable[..., House]) -> None:
     # Given 60 good pictures, and some that are not
     house = build(settings={"BLIPQ_MAX_BYTES": "4000000", "BLIPQ_MAX_PIXELS": "1000000"})
@@ -85,6 +87,7 @@ def test_files_that_cannot_be_decoded_are_named_each_with_its_kind(build: Callab
     check(house, repeats_allowed=0, failures_allowed=5)
 
 
+@long_run
 def test_a_prompt_that_the_model_refuses_fails_its_own_job_alone(build: Callable[..., House]) -> None:
     # Given two jobs in one batch, one with a prompt that the model cannot take
     house = build(settings={"BLIPQ_BATCH_SIZE": "16"})

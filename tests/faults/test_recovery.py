@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import statistics
 import time
@@ -10,10 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from house import BATCH, LEASE, House, alive, signal_to, until
+from house import BATCH, LEASE, LONG, House, alive, long_run, signal_to, until
 from invariants import check, watch_fences
 
-LONG = os.environ.get("BLIPQ_TEST_LONG") == "1"
 RUNNING = "SELECT count(*) FROM unit WHERE state = 'running'"
 
 
@@ -47,6 +45,7 @@ def test_a_killed_workers_units_are_due_again_within_two_seconds(
         print(f"kill -9 to the next caption: median {middle(captions):.2f} s, longest {max(captions):.2f} s")
 
 
+@long_run
 def test_a_host_that_is_gone_is_taken_over_when_its_leases_end(
     build: Callable[..., House], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +72,7 @@ def test_a_host_that_is_gone_is_taken_over_when_its_leases_end(
         print(f"\nhost gone to due again: {took:.1f} s at a lease of {lease:g} s")
 
 
+@long_run
 def test_a_lost_doorbell_costs_at_most_five_seconds(
     build: Callable[..., House], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +127,7 @@ def test_sigterm_ends_within_a_batch_and_hands_the_rest_back(
     check(house, repeats_allowed=0)
 
 
+@long_run
 def test_workers_end_when_their_supervisor_is_killed(build: Callable[..., House]) -> None:
     house = build(settings={"WITNESS_SECONDS": "0.1"})
     watch_fences(house)
@@ -145,6 +146,7 @@ def test_workers_end_when_their_supervisor_is_killed(build: Callable[..., House]
     check(house, repeats_allowed=0)
 
 
+@long_run
 def test_a_frozen_broker_hangs_no_command(build: Callable[..., House], capsys: pytest.CaptureFixture[str]) -> None:
     # Given commands that take their time to start
     house = build(settings={"WITNESS_SECONDS": "0.01"})
