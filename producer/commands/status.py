@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import asdict
 from typing import Any
@@ -10,13 +11,20 @@ import click
 
 from blipq.producer.output import duration, emit, emit_json, say
 
+LEAST_ROOM = 1_000_000  # bytes; a full disk takes no line of the log that could say so
+
 
 @click.command()
 @click.argument("job", type=int, required=False)
 @click.option("--watch", is_flag=True, help="Look again every second until everything is done.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def status(job: int | None, watch: bool, as_json: bool) -> None:
-    """Show jobs, queues and workers, or one JOB."""
+    """Show jobs, queues and workers, or one JOB.
+
+    \b
+    blipq status
+    blipq status 7 --watch
+    """
     from blipq import settings
     from blipq.producer.ledger import open_ready
 
@@ -62,6 +70,8 @@ def _problem(settings: Any, daemon_runs: bool, left: int, workers: list[dict[str
     """What keeps the work from going on, in one line."""
     from blipq.producer import daemon
 
+    if settings.database_url is None and shutil.disk_usage(settings.home).free < LEAST_ROOM:
+        return f"the disk of {settings.home} is full: make room; work goes on by itself"
     error = daemon.last_error(settings) if settings.embedded else None
     if left and settings.embedded and not daemon_runs:
         said = f"{left:,} units are left and no daemon runs: blipq up --detach"

@@ -59,7 +59,9 @@ def test_a_full_disk_stops_the_work_and_room_lets_it_go_on(build: Callable[..., 
     time.sleep(3)
     assert house.workers() == workers
     assert 0 <= house.captioned() - captioned <= BATCH
-    assert house.blipq("status", "--json").returncode == 0
+    shown = house.status()
+    assert "is full: make room" in shown["problem"]
+    assert shown["jobs"][0]["done"] == house.captioned()
     # And with room again it goes on by itself
     (small_disk / "filler").unlink()
     house.wait_done(60)
