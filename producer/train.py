@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -116,7 +117,10 @@ def ask(module: str, question: Mapping[str, Any]) -> dict[str, Any]:
     Raises UserError with what the process says is wrong.
     """
     command = [sys.executable, "-P", "-m", module]
-    done = subprocess.run(command, input=json.dumps(dict(question)), stdout=subprocess.PIPE, text=True, check=False)
+    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ  # as training runs: its threads do not spin at barriers
+    done = subprocess.run(
+        command, input=json.dumps(dict(question)), stdout=subprocess.PIPE, text=True, check=False, env=environment
+    )
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
