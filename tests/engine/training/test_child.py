@@ -16,6 +16,9 @@ from safetensors import safe_open
 
 from blipq.worker.engine.training.checkpoint import checkpoints
 
+# Up to four processes one after the other, each importing torch and transformers: 15 s, on a busy machine minutes.
+pytestmark = pytest.mark.timeout(600)
+
 
 def series(events):
     return [(event["step"], event["loss"], event["unsmoothed"]) for event in events if event["event"] == "step"]
