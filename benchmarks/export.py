@@ -75,6 +75,7 @@ def measure(home: Path, to: str, rows: int) -> dict[str, object]:
         "rows": rows,
         "seconds": round(seconds, 2),
         "rows_per_second": round(rows / seconds),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_mb": round(usage.ru_maxrss * unit / 1e6),
         "file_mb": round(size / 1e6),
     }
@@ -93,10 +94,14 @@ def main() -> None:
     if asked.json:
         print(json.dumps({"benchmark": "export", "results": found}))
         return
-    print(f"{'to':8} {'rows':>10} {'seconds':>8} {'rows/s':>8} {'peak MB':>8} {'file MB':>8}")
+    print(f"{'to':8} {'rows':>10} {'seconds':>8} {'rows/s':>8} {'CPU s':>8} {'peak MB':>8} {'file MB':>8}")
     for row in found:
         shown = (row["to"], f"{row['rows']:,}", row["seconds"], f"{row['rows_per_second']:,}")
-        print("{:8} {:>10} {:>8} {:>8} {:>8} {:>8}".format(*shown, row["peak_mb"], row["file_mb"]))
+        print(
+            "{:8} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}".format(
+                *shown, row["cpu_seconds"], row["peak_mb"], row["file_mb"]
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,13 @@ def commands() -> str:
     """Every command with its help, as `blipq COMMAND --help` prints it."""
     parts = [
         f"{GENERATED}\n# Commands\n",
-        "Each command's text is what `blipq COMMAND --help` prints. stdout carries the answer, stderr the progress; with"
-        " `NO_COLOR`, and where stdout is no terminal, nothing is coloured.\n",
-        "| exit status | means |\n|---|---|\n| 0 | all is well |\n| 1 | done, but some photos failed or could not be served:"
-        " they are listed |\n| 2 | a usage or set-up error, in one line: what is wrong, what to do |\n| 130 | Ctrl-C |\n",
+        "Each command's text is what `blipq COMMAND --help` prints. stdout carries the answer, stderr the progress; "
+        "with `NO_COLOR`, and where stdout is no terminal, nothing is coloured.\n",
+        "| exit status | means |\n|---|---|\n"
+        "| 0 | all is well |\n"
+        "| 1 | done, but some photos failed or could not be served: they are listed |\n"
+        "| 2 | a usage or set-up error, in one line: what is wrong, what to do |\n"
+        "| 130 | Ctrl-C |\n",
         "| command | |\n|---|---|\n"
         + "".join(f"| [`blipq {name}`](#blipq-{name}) | {SUMMARIES[name]} |\n" for name in COMMANDS),
     ]
@@ -51,9 +54,9 @@ def settings() -> str:
         rows.append(f"| `{variable(name)}` | {_kind(field.annotation)} | {default} | {field.description} |\n")
     return (
         f"{GENERATED}\n# Settings\n\n"
-        "All settings are environment variables, read once by each process; an empty one counts as not set. A wrong value"
-        " is refused in a line that names the variable. Unset, everything is embedded: a SQLite file and a Valkey of our"
-        " own in `$BLIPQ_HOME`, and no port is open.\n\n"
+        "All settings are environment variables, read once by each process; an empty one counts as not set. A wrong "
+        "value is refused in a line that names the variable. Unset, everything is embedded: a SQLite file and a Valkey "
+        "of our own in `$BLIPQ_HOME`, and no port is open.\n\n"
         "| variable | takes | default | sets |\n|---|---|---|---|\n" + "".join(rows) + "\n"
         "Hugging Face's own variables hold too: `HF_HOME` (where models are kept), `HF_HUB_OFFLINE`, `HF_TOKEN`.\n"
     )

@@ -127,7 +127,7 @@ def _collect_orphans(ledger: Ledger, collected: Collected, *, dry_run: bool) -> 
 
 def _collect_own_files(settings: Settings, collected: Collected, *, dry_run: bool) -> None:
     old = time.time() - OLD_LOGS
-    for folder, pattern in ((settings.home / "log", "*.log.*"), (settings.home / "thumbnails", "**/*")):
+    for folder, pattern in ((settings.home / "log", "*.log.*"), (settings.home / "thumbs", "**/*")):
         for path in folder.glob(pattern):
             seen = path.lstat()
             if stat.S_ISREG(seen.st_mode) and max(seen.st_mtime, seen.st_atime) < old:

@@ -15,7 +15,12 @@ from blipq.producer.output import FORMATS, emit, emit_json
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def compare(first: int, second: int, everything: bool, limit: int | None, form: str, as_json: bool) -> None:
-    """Show which captions changed from job FIRST to job SECOND: the models' own, whatever a person made of them."""
+    """Show which captions changed from job FIRST to job SECOND: the models' own, whatever a person made of them.
+
+    \b
+    blipq compare 7 8
+    blipq compare 7 8 --all --format csv
+    """
     from blipq import settings
     from blipq.models import comparison
     from blipq.producer.ledger import open_ready

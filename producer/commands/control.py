@@ -13,7 +13,11 @@ QUEUE = click.Choice(["caption", "train"])
 @click.argument("job", type=int)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def cancel(job: int, as_json: bool) -> None:
-    """Take back what JOB has left to do; what a worker holds ends with its present batch, unwritten."""
+    """Take back what JOB has left to do; what a worker holds ends with its present batch, unwritten.
+
+    \b
+    blipq cancel 7
+    """
     from blipq import settings
     from blipq.models import control
     from blipq.producer.ledger import open_ready
@@ -31,7 +35,12 @@ def cancel(job: int, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also what was cancelled before its turn.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def retry(job: int, everything: bool, as_json: bool) -> None:
-    """Queue the failed photos of JOB again. A training job goes on from its newest checkpoint."""
+    """Queue the failed photos of JOB again. A training job goes on from its newest checkpoint.
+
+    \b
+    blipq retry 7
+    blipq retry 7 --all
+    """
     from blipq import settings
     from blipq.models import control
     from blipq.producer.enqueue import call
@@ -51,7 +60,12 @@ def retry(job: int, everything: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("queue", type=QUEUE, default="caption")
 def pause(queue: str) -> None:
-    """Hand out no more work of QUEUE (caption or train); what runs ends its batch."""
+    """Hand out no more work of QUEUE (caption or train); what runs ends its batch.
+
+    \b
+    blipq pause
+    blipq pause train
+    """
     _set_paused(queue, True)
     click.echo(f"queue {queue} is paused: blipq resume {queue}")
 
@@ -59,7 +73,11 @@ def pause(queue: str) -> None:
 @click.command()
 @click.argument("queue", type=QUEUE, default="caption")
 def resume(queue: str) -> None:
-    """Go on handing out work of QUEUE."""
+    """Go on handing out work of QUEUE.
+
+    \b
+    blipq resume
+    """
     from blipq import settings
     from blipq.producer.enqueue import call
 

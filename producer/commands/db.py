@@ -7,7 +7,12 @@ import click
 
 @click.group()
 def db() -> None:
-    """Migrate the database, or show its version."""
+    """Migrate the database, or show its version.
+
+    \b
+    blipq db upgrade
+    blipq db current
+    """
 
 
 @db.command()

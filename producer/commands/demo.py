@@ -20,6 +20,10 @@ def demo(folder: Path | None, seed: int) -> None:
     """Draw 24 scenes, caption them with the bundled demo checkpoint, and show what SQL says.
 
     The checkpoint is a tiny BLIP that knows drawn scenes alone: it shows the machine, not what BLIP sees in a photo.
+
+    \b
+    blipq demo
+    blipq demo --folder ./scenes --seed 2
     """
     from blipq import settings
     from blipq.demo.scenes import write_folder

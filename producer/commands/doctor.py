@@ -16,6 +16,10 @@ def doctor(as_json: bool) -> None:
     """Check Python, torch and device, database, broker, workers, model, photos, disk and memory; say what to do.
 
     Exit status: 0 all is well, 1 something is not.
+
+    \b
+    blipq doctor
+    blipq doctor --json
     """
     from blipq import settings
     from blipq.producer.checks import run_checks

@@ -55,7 +55,7 @@ def edit(job: int | None, where: str | None, batch: str | None, **options: Any) 
         if done.changed > len(done.examples):
             say(f"and {done.changed - len(done.examples):,} more")
     if options["dry_run"]:
-        click.echo(f"{done.changed:,} captions would change")
+        click.echo(f"{done.changed:,} caption{'s' * (done.changed != 1)} would change")
     else:
         back = f"; blipq edit --undo {done.batch} takes it back" if done.changed else ""
-        click.echo(f"{done.changed:,} captions changed, {done.kept:,} stayed{back}")
+        click.echo(f"{done.changed:,} caption{'s' * (done.changed != 1)} changed, {done.kept:,} stayed{back}")

@@ -48,5 +48,6 @@ def import_(paths: tuple[str, ...], extension: str, author: str | None, **option
         )
     else:
         back = f"; blipq edit --undo {done.batch} takes it back" if done.changed else ""
-        click.echo(f"{done.changed:,} captions came in, {done.known:,} were known, {done.failed:,} could not be{back}")
+        said = f"{done.changed:,} caption{'s' * (done.changed != 1)} came in"
+        click.echo(f"{said}, {done.known:,} known before, {done.failed:,} could not be taken{back}")
     sys.exit(1 if done.failed else 0)

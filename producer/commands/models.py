@@ -11,7 +11,12 @@ from blipq.producer.output import emit, emit_json
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def models(model: str | None, as_json: bool) -> None:
-    """List models that were used, promoted or trained, or describe MODEL: parameters, size, licence, place, rate."""
+    """List models that were used, promoted or trained, or describe MODEL: parameters, size, licence, place, rate.
+
+    \b
+    blipq models
+    blipq models run:3
+    """
     from blipq import settings
     from blipq.producer.ledger import open_ready
     from blipq.producer.model_list import describe, listed

@@ -31,7 +31,12 @@ class Grid(click.ParamType):  # type: ignore[type-arg]  # generic in click's stu
 @click.argument("run", type=int)
 @OUT
 def plot(run: int, paths: tuple[Path, ...]) -> None:
-    """Draw the losses, learning rate and metrics of RUN; into run-RUN.png if no --out is given."""
+    """Draw the losses, learning rate and metrics of RUN; into run-RUN.png if no --out is given.
+
+    \b
+    blipq plot 3
+    blipq plot 3 -o curves.svg
+    """
     from blipq import settings
     from blipq.models import runs
     from blipq.producer.figures import EpochRow, StepRow, plot_run

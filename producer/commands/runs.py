@@ -17,7 +17,12 @@ COLUMNS = ("validation_loss", "best_step", "bleu_4", "cider_d", "rouge_l", "mete
 @click.argument("run", type=int, required=False)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def runs(run: int | None, as_json: bool) -> None:
-    """Rank training runs by the validation loss on their data, or show all of one RUN."""
+    """Rank training runs by the validation loss on their data, or show all of one RUN.
+
+    \b
+    blipq runs
+    blipq runs 3
+    """
     from blipq import settings
     from blipq.producer.ledger import open_ready
 

@@ -17,6 +17,9 @@ def export_model(run: str, folder: Path, as_json: bool) -> None:
     """Write the best checkpoint of RUN (3, or run:3@1200 for a step) into FOLDER, with a model card.
 
     Plain `BlipForConditionalGeneration.from_pretrained` and `BlipProcessor.from_pretrained` load it.
+
+    \b
+    blipq export-model 3 ./football
     """
     from blipq import settings
     from blipq.producer.ledger import open_ready
@@ -38,6 +41,9 @@ def push(run: str, repository: str, public: bool, as_json: bool) -> None:
     """Upload the best checkpoint of RUN to the Hub as REPOSITORY (OWNER/NAME), with a model card. Private if new.
 
     The only command that sends anything away: the model, its processor and the card, never a picture or a caption.
+
+    \b
+    blipq push 3 me/football
     """
     from blipq import settings
     from blipq.producer.ledger import open_ready

@@ -11,7 +11,11 @@ import click
 @click.command()
 @click.option("--detach", "-d", is_flag=True, help="Run behind, until `blipq down`.")
 def up(detach: bool) -> None:
-    """Keep broker and workers of this machine: here until Ctrl-C, or behind with --detach."""
+    """Keep broker and workers of this machine: here until Ctrl-C, or behind with --detach.
+
+    \b
+    blipq up --detach
+    """
     from blipq import settings
     from blipq.producer import daemon
     from blipq.producer.errors import UserError
@@ -31,7 +35,11 @@ def up(detach: bool) -> None:
 
 @click.command()
 def down() -> None:
-    """Stop the local daemon after its present batch; what is left stays queued."""
+    """Stop the local daemon after its present batch; what is left stays queued.
+
+    \b
+    blipq down
+    """
     from blipq import settings
     from blipq.producer import daemon
 
@@ -43,7 +51,12 @@ def down() -> None:
 @click.option("--queues", default="caption,train", show_default=True, help="Comma-separated.")
 @click.option("--device", help="auto, cpu, cuda:0 or cuda:0,cuda:1: one captioning process each.  [BLIPQ_DEVICE]")
 def worker(queues: str, device: str | None) -> None:
-    """Keep workers of this host for a shared Redis and PostgreSQL (BLIPQ_REDIS_URL, BLIPQ_DATABASE_URL)."""
+    """Keep workers of this host for a shared Redis and PostgreSQL (BLIPQ_REDIS_URL, BLIPQ_DATABASE_URL).
+
+    \b
+    blipq worker
+    blipq worker --queues caption --device cuda:0,cuda:1
+    """
     from blipq import settings
     from blipq.models.control import QUEUES
     from blipq.producer.errors import UserError

@@ -14,7 +14,7 @@ from blipq.models.selection import Photo
 from blipq.producer.export.outcome import Outcome
 
 COLUMNS = ("path", "caption", "source", "model", "score", "flag", "created_at")
-ROW_GROUP = 50_000  # rows of a Parquet row group: some 5 MB in memory
+ROW_GROUP = 20_000  # rows of a Parquet row group
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet takes for the start of a formula
 
 
@@ -39,7 +39,7 @@ def write_csv(photos: Iterable[Photo], out: BinaryIO, outcome: Outcome) -> None:
 
 
 def write_parquet(photos: Iterable[Photo], out: BinaryIO, outcome: Outcome) -> None:
-    """One file, in row groups of 50,000."""
+    """One file, in row groups of 20,000."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from sqlalchemy import text
 from blipq.models.database import Ledger
 from blipq.models.migrate import upgrade
 from blipq.models.views import VIEWS
-from blipq.producer.cli import cli
+from blipq.producer.cli import COMMANDS, cli
 from blipq.settings import Settings, variable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,26 @@ def test_settings_that_are_named_exist(page: Path) -> None:
     assert {name for name in named if not name.startswith("BLIPQ_TEST_")} <= known
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example(name: str) -> None:
+    with click.Context(cli, info_name="blipq") as context:
+        command = cli.get_command(context, name)
+        assert command is not None
+        with click.Context(command, info_name=name, parent=context) as own:
+            assert f"\n  blipq {name}" in command.get_help(own)
+
+
+def test_commands_complete_without_loading_what_is_slow() -> None:
+    program = Path(sys.executable).with_name("blipq")
+    words = {"COMP_WORDS": "blipq export --to p", "COMP_CWORD": "3"}
+    env = os.environ | words | {"_BLIPQ_COMPLETE": "bash_complete", "PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run([program], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["plain,parquet"]
+    loaded = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "click" in loaded
+    assert not loaded & {"torch", "transformers", "sqlalchemy", "pydantic", "celery", "datasets"}
+
+
 # SQL.
 
 
@@ -132,31 +153,31 @@ def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def fill(ledger: Ledger) -> None:
     """Two photos of one content with two captions, one with none and a failure."""
+    recipe = (
+        "INSERT INTO recipe (id, hash, model, weights, prompt, num_beams, max_new_tokens, min_new_tokens, do_sample,"
+        " top_p, top_k, temperature, repetition_penalty, length_penalty, no_repeat_ngram_size, seed, preprocessing,"
+        " created_at)"
+        " VALUES ({0}, '{0}', 'm{0}', 'w', '', 1, 20, 0, false, 1, 50, 1, 1, 1, 0, 0, 'p', 0)"
+    )
     statements = (
-        "DELETE FROM failure; DELETE FROM edit; DELETE FROM caption; DELETE FROM file; DELETE FROM job;"
-        " DELETE FROM recipe; DELETE FROM image",
         "INSERT INTO image (id, sha256, width, height, format) VALUES (1, '1', 1, 1, 'JPEG')",
-        *(
-            "INSERT INTO recipe (id, hash, model, weights, prompt, num_beams, max_new_tokens, min_new_tokens, do_sample,"
-            " top_p, top_k, temperature, repetition_penalty, length_penalty, no_repeat_ngram_size, seed, preprocessing,"
-            f" created_at) VALUES ({at}, '{at}', 'm{at}', 'w', '', 1, 20, 0, false, 1, 50, 1, 1, 1, 0, 0, 'p', 0)"
-            for at in (1, 2)
-        ),
+        recipe.format(1),
+        recipe.format(2),
         "INSERT INTO file (id, path, size, mtime_ns, image_id) VALUES (1, '/a/IMG_0001.jpg', 1, 1, 1),"
         " (2, '/b.jpg', 1, 1, 1), (3, '/c.jpg', 1, 1, NULL)",
         "INSERT INTO caption (id, image_id, recipe_id, text, score, flag, created_at)"
         " VALUES (1, 1, 1, 'a dog', -1, 'cut', 0), (2, 1, 2, 'two dogs', -2, 'cut', 1)",
         "INSERT INTO job (id, kind, state, source, model, recipe_id, parameters, priority, served, run_after, total,"
-        " skipped, created_at, started_at, ended_at) VALUES (1, 'caption', 'done', 'x', 'm1', 1, '{}', 0, 0, 0, 3, 0, 0,"
-        " 1, 3)",
-        "INSERT INTO failure (job_id, file_id, kind, message, attempts, created_at) VALUES (1, 3, 'corrupt', 'm', 1, 0)",
-        "INSERT INTO edit (id, image_id, text, author, created_at) VALUES (1, 1, 'my dog', 'me', 2),"
-        " (2, 1, NULL, 'me', 3)",
+        " skipped, created_at, started_at, ended_at)"
+        " VALUES (1, 'caption', 'done', 'x', 'm1', 1, '{}', 0, 0, 0, 3, 0, 0, 1, 3)",
+        "INSERT INTO failure (job_id, file_id, kind, message, attempts, created_at)"
+        " VALUES (1, 3, 'corrupt', 'm', 1, 0)",
+        "INSERT INTO edit (id, image_id, text, author, created_at)"
+        " VALUES (1, 1, 'my dog', 'me', 2), (2, 1, NULL, 'me', 3)",
     )
     with ledger.write() as connection:
         for statement in statements:
-            for part in statement.split(";"):
-                connection.exec_driver_sql(part)
+            connection.exec_driver_sql(statement)
 
 
 def test_the_ten_queries_answer_on_both_databases(ledger: Ledger) -> None:

@@ -122,7 +122,7 @@ def test_the_command_shows_changes_and_says_how_to_take_them_back(library: Any, 
     library.caption(library.photo("a.jpg"), "a dog")
     shown = blipq("edit", "--prefix", "sks ", "--dry-run")
     assert "sks a dog" in shown.stdout
-    assert "1 captions would change" in shown.stdout
+    assert "1 caption would change" in shown.stdout
     assert captions(library) == ["a dog"]
     done = json.loads(blipq("edit", "--prefix", "sks ", "--json").stdout)
     assert captions(library) == ["sks a dog"]

@@ -126,7 +126,7 @@ def test_photos_of_a_disk_that_is_not_mounted_are_no_garbage(library: Any) -> No
 
 
 def test_old_logs_and_thumbnails_are_garbage(library: Any, home: Path) -> None:
-    old, young = home / "log" / "blipq.log.1", home / "thumbnails" / "aa" / "b.jpg"
+    old, young = home / "log" / "blipq.log.1", home / "thumbs" / "aa" / "b.jpg"
     for path in (old, young):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"12345")
