@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import stat
@@ -19,7 +20,7 @@ from PIL import Image
 from blipq.models.recipes import BadRecipe, Recipe
 from blipq.producer.scan import Refused, scan
 from blipq.settings import Settings, SettingsError, redact
-from blipq.worker import valkey
+from blipq.worker import log, valkey
 from blipq.worker.broker import BrokerError, broker_url, explain
 from blipq.worker.engine.picture import BadImage
 from blipq.worker.engine.source import read_picture
@@ -138,6 +139,23 @@ def test_errors_of_the_broker_show_no_password(password: str) -> None:
     settings = Settings(redis_url=f"redis://:{password}@127.0.0.1:1/0")
     for cause in (ConnectionError("refused"), ValueError("invalid"), TimeoutError()):
         assert f":{password}@" not in str(explain(cause, settings))
+
+
+def test_the_log_shows_no_password(capfd: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    try:
+        log.configure(Settings())
+        logging.getLogger("any").error("lost %s", "postgresql://me:sesame@host/db")
+        try:
+            raise ConnectionError("redis://:sesame@host:1/0 refused")
+        except ConnectionError:
+            logging.getLogger("any").exception("failed")
+    finally:
+        logging.getLogger().handlers[:] = before
+    said = capfd.readouterr().err
+    assert "sesame" not in said
+    assert "postgresql://me:***@host/db" in said
+    assert "ConnectionError" in said
 
 
 def test_a_setting_that_is_wrong_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
