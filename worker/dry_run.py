@@ -19,6 +19,7 @@ from blipq.models.database import LedgerError, open_ledger
 from blipq.models.training import RunError
 from blipq.models.weights import UnknownModel
 from blipq.worker import plans
+from blipq.worker.weights import folder_of
 
 ENGINE = "blipq.worker.engine.training.child"
 
@@ -41,7 +42,7 @@ def rehearse(data: str, model: str, plan: dict[str, Any]) -> dict[str, Any]:
     """
     asked = settings.load()
     ledger = open_ledger(asked)
-    base = plans.folder_of(asked, plans.resolve_base(ledger, model, None), _say)
+    base = folder_of(asked, plans.resolve_base(ledger, model, None), _say)
     with tempfile.TemporaryDirectory(prefix="blipq-dry-run-") as folder:
         given = plans.open_corrections(ledger, data, Path(folder))
         whole = plans.engine_plan(asked, plan, base=base, data=given, out=Path(folder) / "out", prefix="step-")

@@ -35,6 +35,7 @@ from blipq.worker.engine.training.corpus import Photo, gather
 from blipq.worker.engine.training.events import Note, TrainingError
 from blipq.worker.engine.training.pictures import LIMITS, Pictures, ahead, cores, decoder
 from blipq.worker.engine.training.sources import open_data
+from blipq.worker.weights import folder_of
 
 BATCH = 16
 SAMPLES = 8
@@ -80,7 +81,7 @@ def evaluate(ledger: Ledger, asked: Settings, question: Question) -> dict[str, A
     Raises what `main` turns into a line.
     """
     found = {model: plans.resolve_base(ledger, model, None) for model in question.models}
-    folders = {model: plans.folder_of(asked, weights, _say) for model, weights in found.items()}
+    folders = {model: folder_of(asked, weights, _say) for model, weights in found.items()}
     decoding = Decoding(num_beams=question.num_beams, max_new_tokens=question.max_new_tokens)
     with (
         tempfile.TemporaryDirectory(prefix="blipq-evaluate-") as scratch,

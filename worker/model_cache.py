@@ -15,6 +15,7 @@ from blipq.models import weights
 from blipq.models.database import Ledger
 from blipq.settings import Settings
 from blipq.worker.orders import Kind
+from blipq.worker.weights import folder_of
 
 if TYPE_CHECKING:
     from blipq.worker.engine.captioner import Captioner
@@ -108,18 +109,10 @@ class ModelCache:
             raise ModelChanged(
                 f"the model {kind.model} has other weights than when the job was enqueued: enqueue again"
             )
-        if found.folder is not None:
-            return found.folder
-        from blipq.worker.engine.weights import fetch
-
-        name, commit = found.hub
         try:
-            return fetch(name, commit, self._fetched)
+            return folder_of(self._settings, found, lambda said: self._show(note=said))
         finally:
             self._show(note=None)
-
-    def _fetched(self, what: str, done: int, total: int) -> None:
-        self._show(note=f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else what)
 
     def _unload(self, key: tuple[str, str]) -> None:
         self._loaded.pop(key).captioner.close()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from blipq.models import comparison, weights
 from blipq.models.database import Ledger
 from blipq.models.training import RunError
-from blipq.models.weights import HubUnreachable, UnknownModel, Weights
+from blipq.models.weights import UnknownModel, Weights
 from blipq.settings import Settings
 
 CORRECTED = "sql:"
@@ -29,29 +27,6 @@ def resolve_base(ledger: Ledger, name: str, expected: str | None) -> Weights:
     if expected is not None and found.id != expected:
         raise UnknownModel(f"the base {name} has other weights than when the run was enqueued: enqueue it again")
     return found
-
-
-def folder_of(settings: Settings, found: Weights, say: Callable[[str], None]) -> Path:
-    """Where the weights lie as safetensors: fetched from the Hub and converted, each once, if need be.
-
-    Raises UnknownModel; HubUnreachable where asking again later may help.
-    """
-    from blipq.worker.engine.errors import NotACaptioner, NotFetched
-    from blipq.worker.engine.weights import convert, fetch, needs_conversion
-
-    def progress(what: str, done: int, total: int) -> None:
-        say(f"{what}, {100 * done // max(1, total)} %")
-
-    try:
-        folder = found.folder or fetch(*found.hub, progress)
-        if needs_conversion(folder):
-            key = hashlib.sha256(found.id.encode()).hexdigest()[:32]
-            folder = convert(folder, settings.home / "converted" / key, progress)
-    except NotFetched as error:
-        raise HubUnreachable(str(error)) from None
-    except NotACaptioner as error:
-        raise UnknownModel(str(error)) from None
-    return folder
 
 
 def open_corrections(ledger: Ledger, data: str, folder: Path) -> str:

@@ -20,6 +20,7 @@ from blipq.worker import plans
 from blipq.worker.child import Child
 from blipq.worker.relay import Outcome, Relay, fail
 from blipq.worker.standing import Standing
+from blipq.worker.weights import folder_of
 
 CRASHES = 3  # without a new checkpoint between them, after which a run is given up
 HUB_AGAIN_SECONDS = 30.0
@@ -62,7 +63,7 @@ class Training:
             return
         try:
             found = plans.resolve_base(self._ledger, run.base, run.weights)
-            base = plans.folder_of(self._settings, found, lambda message: self._standing.show(note=message))
+            base = folder_of(self._settings, found, lambda message: self._standing.show(note=message))
         except HubUnreachable as error:
             self._postpone(run, HUB_AGAIN_SECONDS, str(error))
             return
