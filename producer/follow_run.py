@@ -95,7 +95,7 @@ class _Watch:
         seconds, steps = now - self._recent[0][0], run.step - self._recent[0][1]
         if run.steps is None or steps <= 0 or seconds < 1:
             return ""
-        return f"{steps / seconds:.3g} steps/s, {duration((run.steps - run.step) * seconds / steps)} left"
+        return f"{steps / seconds:.3g}/s, {duration((run.steps - run.step) * seconds / steps)} left"
 
 
 def _bar(watch: _Watch) -> RunStatus:
@@ -104,7 +104,7 @@ def _bar(watch: _Watch) -> RunStatus:
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),  # what is said beside it needs the rest of 80 columns
         MofNCompleteColumn(),
         TextColumn("{task.fields[said]}"),
     )
@@ -133,5 +133,6 @@ def _lines(watch: _Watch) -> RunStatus:
 
 
 def _said(run: RunStatus, left: str) -> str:
-    loss = f"loss {run.unsmoothed:.4f}, lr {run.learning_rate:.3g}" if run.unsmoothed is not None else ""
-    return "; ".join(part for part in (loss, left, run.note or "") if part)
+    if run.unsmoothed is None or run.step == run.steps:  # before the first step and after the last
+        return run.note or ""
+    return ", ".join(part for part in (f"loss {run.unsmoothed:.3f}, lr {run.learning_rate:.1e}", left) if part)
