@@ -49,6 +49,7 @@ class Forgotten:
     failures: int = 0
     jobs: int = 0
     workers: int = 0
+    contents: tuple[bytes, ...] = ()  # SHA-256 of contents that no file holds any more
 
     def __add__(self, more: Forgotten) -> Forgotten:
         return Forgotten(*(getattr(self, f.name) + getattr(more, f.name) for f in fields(self)))
@@ -81,14 +82,16 @@ def forget_files(connection: Connection, file_ids: Collection[int], *, keep_edit
 
 def forget_images(connection: Connection, image_ids: Collection[int], *, keep_edited: bool) -> Forgotten:
     """Take out those of some contents (2,000 at most) that no file holds, with their captions and edits."""
-    lost = select(image.c.id).where(image.c.id.in_(image_ids), ~exists().where(file.c.image_id == image.c.id))
+    held = exists().where(file.c.image_id == image.c.id)
+    lost = select(image.c.id, image.c.sha256).where(image.c.id.in_(image_ids), ~held)
     if keep_edited:
         lost = lost.where(~exists().where(edit.c.image_id == image.c.id))
-    ids = list(connection.scalars(lost))
+    rows = connection.execute(lost).all()
+    ids = [row.id for row in rows]
     captions = _delete(connection, caption, caption.c.image_id.in_(ids))
     edits = _delete(connection, edit, edit.c.image_id.in_(ids))
     _delete(connection, image, image.c.id.in_(ids))
-    return Forgotten(captions=captions, edits=edits)
+    return Forgotten(captions=captions, edits=edits, contents=tuple(bytes(row.sha256) for row in rows))
 
 
 def check_job(connection: Connection, job_id: int) -> None:

@@ -23,6 +23,7 @@ DAY = 86_400.0
 OLD_WORKERS = 30 * DAY
 OLD_LOGS = 30 * DAY
 OLD_UPLOADS = 3600.0
+THUMBNAILS = "thumbs"  # of the pages, by side and content
 _MOUNTS = ("/media", "/mnt", "/run/media", "/Volumes")  # what is not there below these is a disk that is not plugged in
 
 
@@ -40,16 +41,18 @@ class _Rehearsed(Exception):
     """Rolls a dry run back."""
 
 
-def forget_path(ledger: Ledger, path: str, *, dry_run: bool) -> Forgotten:
-    """Forget a photo, or all below a folder: captions, what people wrote, failures. Raises StillWanted."""
+def forget_path(ledger: Ledger, settings: Settings, path: str, *, dry_run: bool) -> Forgotten:
+    """Forget a photo, or all below a folder: captions, what people wrote, failures, thumbnails. Raises StillWanted."""
     gone, last = Forgotten(), 0
     while True:
         with _transaction(ledger, dry_run) as connection:
             ids = rows.files_under(connection, path, last)
-            if ids:
-                gone += rows.forget_files(connection, ids)
+            more = rows.forget_files(connection, ids)
         if not ids:
             return gone
+        if not dry_run:
+            _drop_thumbnails(settings, more)
+        gone += more
         last = ids[-1]
 
 
@@ -88,6 +91,8 @@ def collect(ledger: Ledger, settings: Settings, *, dry_run: bool) -> Collected:
             break
     with _transaction(ledger, dry_run) as connection:
         collected.rows += rows.forget_workers(connection, OLD_WORKERS)
+    if not dry_run:
+        _drop_thumbnails(settings, collected.rows)
     _collect_own_files(settings, collected, dry_run=dry_run)
     return collected
 
@@ -125,9 +130,15 @@ def _collect_orphans(ledger: Ledger, collected: Collected, *, dry_run: bool) -> 
         last = images[-1]
 
 
+def _drop_thumbnails(settings: Settings, gone: Forgotten) -> None:
+    for name in (sha256.hex() for sha256 in gone.contents):
+        for path in (settings.home / THUMBNAILS).glob(f"*/{name[:2]}/{name}.jpg"):
+            path.unlink(missing_ok=True)
+
+
 def _collect_own_files(settings: Settings, collected: Collected, *, dry_run: bool) -> None:
     old = time.time() - OLD_LOGS
-    for folder, pattern in ((settings.home / "log", "*.log.*"), (settings.home / "thumbs", "**/*")):
+    for folder, pattern in ((settings.home / "log", "*.log.*"), (settings.home / THUMBNAILS, "**/*")):
         for path in folder.glob(pattern):
             seen = path.lstat()
             if stat.S_ISREG(seen.st_mode) and max(seen.st_mtime, seen.st_atime) < old:

@@ -32,7 +32,8 @@ def forget(target: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     from blipq.producer import forget as forgetting
     from blipq.producer.ledger import open_ready
 
-    ledger = open_ready(settings.load())
+    asked = settings.load()
+    ledger = open_ready(asked)
     job = int(target) if target.isdecimal() else None
     path = os.path.abspath(os.path.expanduser(target))  # noqa: PTH100, PTH111 (no link is resolved: as enqueued)
     if not (dry_run or yes) and sys.stdin.isatty():
@@ -41,11 +42,11 @@ def forget(target: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     if job is not None:
         gone, folders = forgetting.forget_job(ledger, job, dry_run=dry_run)
     else:
-        gone = forgetting.forget_path(ledger, path, dry_run=dry_run)
+        gone = forgetting.forget_path(ledger, asked, path, dry_run=dry_run)
     _report(gone, {"dry_run": dry_run}, "would go" if dry_run else "forgotten", as_json=as_json)
     for folder in folders:
         say(f"checkpoints stay in {folder}")
-    if not any(asdict(gone).values()):
+    if gone == type(gone)():
         say(f"nothing is known of {target}")
         sys.exit(1)
 
@@ -77,7 +78,7 @@ def gc(dry_run: bool, as_json: bool) -> None:
 
 
 def _report(gone: Any, more: dict[str, Any], verb: str, *, as_json: bool) -> None:
-    counts = asdict(gone)
+    counts = {name: count for name, count in asdict(gone).items() if name != "contents"}
     if as_json:
         emit_json(counts | more)
         return

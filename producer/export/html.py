@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -79,7 +80,8 @@ def _thumbnail(photo: Photo, folder: Path, max_pixels: int) -> str | None:
     """The thumbnail's address within the folder; None where the picture cannot be shown."""
     from PIL import Image, ImageOps
 
-    name = f"thumbnails/{photo.image_id}.jpg"
+    shown = hashlib.blake2b(b"%b %d %d" % (photo.file, photo.size, photo.mtime_ns), digest_size=12)
+    name = f"thumbnails/{shown.hexdigest()}.jpg"  # of the file as it is: an older export's may be there
     path = folder / name
     if path.exists():
         return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from blipq.models.forget import Forgotten, StillWanted
 from blipq.producer import forget
 from blipq.settings import Settings
 
+SETTINGS = Settings()
 TABLES = ("file", "image", "caption", "edit", "item", "failure", "job", "unit")
 
 
@@ -36,14 +38,28 @@ def test_a_folder_is_forgotten_with_all_that_is_known_of_it_alone(either_library
     before = rows(library)
     # When one folder is rehearsed, and forgotten
     folder = str(library.folder / "private")
-    rehearsed = forget.forget_path(library.ledger, folder, dry_run=True)
+    rehearsed = forget.forget_path(library.ledger, SETTINGS, folder, dry_run=True)
     assert rows(library) == before
-    gone = forget.forget_path(library.ledger, folder, dry_run=False)
+    gone = forget.forget_path(library.ledger, SETTINGS, folder, dry_run=False)
     # Then what the other folder holds too is still there
-    assert gone == rehearsed == Forgotten(photos=2, captions=1, edits=1)
+    assert gone == rehearsed == Forgotten(2, 1, 1, contents=(hashlib.sha256(paths[1]).digest(),))
     assert rows(library) == before | {"file": 1, "image": 1, "caption": 1, "edit": 0, "item": 1}
     assert Path(folder, "a.jpg").exists()
-    assert forget.forget_path(library.ledger, folder, dry_run=False) == Forgotten()
+    assert forget.forget_path(library.ledger, SETTINGS, folder, dry_run=False) == Forgotten()
+
+
+def test_a_thumbnail_goes_with_its_photo(library: Any, home: Path) -> None:
+    path = library.photo("a.jpg")
+    library.caption(path, "a letter", sha256=b"\xab" * 32)
+    shown = [home / "thumbs" / side / "ab" / f"{'ab' * 32}.jpg" for side in ("400", "1600")]
+    other = home / "thumbs" / "400" / "ab" / f"ab{'cd' * 31}.jpg"
+    for each in (*shown, other):
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.touch()
+    forget.forget_path(library.ledger, Settings(home=home), os.fsdecode(path), dry_run=True)
+    assert all(each.exists() for each in shown)
+    forget.forget_path(library.ledger, Settings(home=home), os.fsdecode(path), dry_run=False)
+    assert [each.exists() for each in (*shown, other)] == [False, False, True]
 
 
 def test_photos_of_an_open_job_are_not_forgotten(library: Any) -> None:
@@ -52,7 +68,7 @@ def test_photos_of_an_open_job_are_not_forgotten(library: Any) -> None:
     job = library.job([path], state="queued")
     before = rows(library)
     with pytest.raises(StillWanted, match=f"blipq cancel {job}"):
-        forget.forget_path(library.ledger, os.fsdecode(path), dry_run=False)
+        forget.forget_path(library.ledger, SETTINGS, os.fsdecode(path), dry_run=False)
     with pytest.raises(StillWanted, match=f"blipq cancel {job}"):
         forget.forget_job(library.ledger, job, dry_run=False)
     assert rows(library) == before
@@ -67,7 +83,7 @@ def test_a_cancelled_job_counts_what_is_left_of_it(library: Any) -> None:
     job = library.job(paths, state="queued")
     with library.ledger.write() as connection:
         control.cancel(connection, job)
-    forget.forget_path(library.ledger, os.fsdecode(paths[0]), dry_run=False)
+    forget.forget_path(library.ledger, SETTINGS, os.fsdecode(paths[0]), dry_run=False)
     with library.ledger.write() as connection:
         assert control.retry(connection, job, everything=True) == 1
         [seen] = status.jobs(connection, job_id=job)
@@ -109,7 +125,7 @@ def test_garbage_is_what_nothing_leads_to(either_library: Any) -> None:
     # When it is collected
     collected = forget.collect(library.ledger, Settings(), dry_run=False)
     # Then the person's words are still there, for when the photo turns up again
-    assert collected.rows == Forgotten(photos=3, captions=1, workers=1)
+    assert collected.rows == Forgotten(3, 1, workers=1, contents=(hashlib.sha256(paths[1]).digest(),))
     assert rows(library) == dict.fromkeys(TABLES, 0) | {"file": 1, "image": 2, "caption": 2, "edit": 1}
     assert forget.collect(library.ledger, Settings(), dry_run=False).rows == Forgotten()
 
