@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, column, func, literal, select, table, union
 
-from blipq.models.schema import caption, edit, failure, file, image, item, job, recipe, worker
+from blipq.models.schema import alias, caption, edit, failure, file, image, item, job, recipe, worker
 from blipq.models.upload import PREFIX
 
 ONLY = ("failed", "flagged", "edited", "waiting")
@@ -170,6 +170,11 @@ def models(connection: Connection) -> list[str]:
     """The models that captioned something, by name."""
     used = select(caption.c.id).where(caption.c.recipe_id == recipe.c.id).exists()
     return list(connection.scalars(select(recipe.c.model).where(used).distinct().order_by(recipe.c.model)))
+
+
+def named_models(connection: Connection) -> list[str]:
+    """Names that lead to a model that is known here: models that captioned something, and promoted names."""
+    return sorted({*models(connection), *connection.scalars(select(alias.c.name))})
 
 
 def recipes(connection: Connection) -> Sequence[Any]:

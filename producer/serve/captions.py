@@ -16,7 +16,6 @@ from blipq.producer.enqueue import call
 from blipq.producer.serve import house as houses
 from blipq.producer.serve.forms import allow_model, file_name, read_pictures
 from blipq.producer.serve.house import House
-from blipq.producer.serve.known import known_models
 from blipq.producer.serve.openapi import form, problems
 from blipq.producer.serve.shapes import CaptionAsked, CaptionMade
 
@@ -48,7 +47,7 @@ async def caption(request: Request) -> CaptionMade:
 async def _caption(request: Request, house: House, picture: UploadFile, asked: CaptionAsked) -> CaptionMade:
     if (picture.size or 0) > house.settings.max_bytes:
         raise HTTPException(413, f"more than {house.settings.max_bytes:,} bytes: see BLIPQ_MAX_BYTES")
-    model = allow_model(asked, house.settings.model, await known_models(house))
+    model = allow_model(asked, house.settings.model, await house.models())
     recipe = asked.recipe()
     del recipe["timeout"]
     pinned, recipe_id = await house.recipe(Wanted((), model, recipe))
@@ -80,7 +79,7 @@ async def _wait(request: Request, house: House, received: Received, seconds: flo
     """Wait for the job's end; or why the caller gets no caption: out of time, or gone."""
     ended = asyncio.create_task(house.answers.wait(received.job_id))
     gone = asyncio.create_task(_disconnected(request))
-    rung = asyncio.create_task(run_in_threadpool(call, house.settings, [received.unit_id]))
+    house.spawn(run_in_threadpool(call, house.settings, [received.unit_id]))  # a slow broker delays no answer
     try:
         await asyncio.wait((ended, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
@@ -91,7 +90,7 @@ async def _wait(request: Request, house: House, received: Received, seconds: flo
     finally:
         ended.cancel()
         gone.cancel()
-        await asyncio.gather(ended, gone, rung, return_exceptions=True)
+        await asyncio.gather(ended, gone, return_exceptions=True)
 
 
 async def _disconnected(request: Request) -> None:

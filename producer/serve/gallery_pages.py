@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from blipq.producer.serve.thumbnails import SIDES, Busy
 PAGE = 48
 LONGEST_CAPTION = 2000
 AUTHOR = "pages"
+GONE = Path(__file__).parent / "static" / "gone.svg"
 router = APIRouter()
 Id = Annotated[int, Query(ge=1, le=2**63 - 1)]
 
@@ -126,8 +128,8 @@ async def thumb(request: Request, side: int, key: str) -> Response:
         path = await houses.of(request).thumbnails.get(bytes.fromhex(key), side)
     except Busy:
         raise HTTPException(503, "too many thumbnails are being made", {"retry-after": "2"}) from None
-    if path is None:
-        raise HTTPException(404, "no thumbnail can be made of this picture")
+    if path is None:  # the file is gone, or cannot be decoded
+        return FileResponse(GONE, media_type="image/svg+xml", headers={"cache-control": "private, max-age=60"})
     kept = {"cache-control": "private, max-age=31536000, immutable"}
     return FileResponse(path, media_type="image/jpeg", headers=kept)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from blipq.models import upload
+from blipq.models import gallery, upload
 from blipq.models.database import Ledger, LedgerError
 from blipq.producer import daemon
 from blipq.producer.enqueue import Request, resolve
@@ -47,6 +47,8 @@ class House:
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "blipq-write"))
     answered: list[int] = field(default_factory=list)  # jobs of pictures whose callers have their caption
     _recipes: dict[tuple[object, ...], tuple[float, str, int | None]] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _models: tuple[float, list[str]] | None = None
 
     async def write(self, act: Callable[[Connection], T]) -> T:
         """Run a writing transaction. Raises LedgerError and what `act` raises."""
@@ -66,6 +68,18 @@ class House:
 
         return await run_in_threadpool(run)
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something go on that nobody waits for; its error is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("%s: %s", type(error).__name__, error)
+
     async def recipe(self, request: Request) -> tuple[str, int | None]:
         """A model's lasting name and the recipe's id. Raises UnknownModel, BadRecipe, LedgerError."""
         key = (request.model, *sorted(request.recipe.items()))
@@ -82,6 +96,12 @@ class House:
             self._recipes.clear()
         self._recipes[key] = (time.monotonic(), pinned, recipe_id)
         return pinned, recipe_id
+
+    async def models(self) -> list[str]:
+        """Models that callers may name besides the default: those that captioned something, and promoted names."""
+        if self._models is None or time.monotonic() - self._models[0] > MODEL_SECONDS:
+            self._models = (time.monotonic(), await self.read(gallery.named_models))
+        return self._models[1]
 
     async def tidy(self) -> None:
         """Until cancelled: forget pictures that were answered, and those that nobody waits for any more."""
@@ -113,6 +133,7 @@ class House:
         if self.answered:
             with suppress(LedgerError):
                 await self.write(lambda connection: upload.forget(connection, self.answered))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.answers.close()
         await self.thumbnails.close()
         self.writer.shutdown()

@@ -25,7 +25,6 @@ from blipq.producer.serve import house as houses
 from blipq.producer.serve import kept
 from blipq.producer.serve.forms import allow_model, below, read_pictures, said_of
 from blipq.producer.serve.house import House
-from blipq.producer.serve.known import known_models
 from blipq.producer.serve.openapi import form_schema, problems
 from blipq.producer.serve.shapes import (
     MOST_PICTURES,
@@ -68,7 +67,7 @@ async def create(request: Request) -> JobMade:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         async with read_pictures(request, UploadAsked, MOST_PICTURES) as (pictures, asked):
-            model = allow_model(asked, house.settings.model, await known_models(house))
+            model = allow_model(asked, house.settings.model, await house.models())
             wanted = Wanted((), model, _recipe(asked.recipe()), priority=asked.priority)
             return JobMade(job=await kept.enqueue(house, pictures, wanted))
     if kind != "application/json":
@@ -77,7 +76,7 @@ async def create(request: Request) -> JobMade:
         job = JobAsked.model_validate_json(await request.body())
     except ValidationError as error:
         raise HTTPException(422, said_of(error.errors())) from None
-    model = allow_model(job, house.settings.model, await known_models(house))
+    model = allow_model(job, house.settings.model, await house.models())
     paths = tuple(_allowed(house, path) for path in job.paths)
     wanted = Wanted(paths, model, _recipe(job.recipe()), mode=job.mode, priority=job.priority)
     return JobMade(job=await _enqueue(house, wanted))
@@ -188,22 +187,20 @@ async def _enqueue(house: House, wanted: Wanted) -> int:
             loop.call_soon_threadsafe(tell, so_far.job)
 
     def run() -> None:
-        answer = enqueueing.enqueue(house.ledger, house.settings, wanted, progress)
-        enqueueing.call(house.settings, answer.units)
+        try:
+            answer = enqueueing.enqueue(house.ledger, house.settings, wanted, progress)
+            enqueueing.call(house.settings, answer.units)
+        except Exception as error:
+            loop.call_soon_threadsafe(fail, error)
 
-    task = asyncio.create_task(run_in_threadpool(run))
-    await asyncio.wait((task, numbered), return_when=asyncio.FIRST_COMPLETED)
-    if numbered.done():
-        task.add_done_callback(_logged)
-        return numbered.result()
-    await task
+    def fail(error: Exception) -> None:
+        if not numbered.done():
+            numbered.set_exception(error)
+        elif not isinstance(error, JobCancelled):
+            _log.error("a folder was not read to its end: %s", error)
+
+    house.spawn(run_in_threadpool(run))
     return await numbered
-
-
-def _logged(task: asyncio.Task[None]) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, JobCancelled):
-        _log.error("a folder was not read to its end: %s", error)
 
 
 def _lines(house: House, job: int, after: int) -> Iterator[str]:

@@ -7,6 +7,8 @@ import logging
 import signal
 import socket
 import sys
+import tempfile
+from pathlib import Path
 
 import uvicorn
 
@@ -39,6 +41,9 @@ def run(settings: Settings, ledger: Ledger, host: str, port: int) -> None:
         listening.close()
         raise UserError(f"{host}:{port} cannot be listened on ({error.strerror}): choose another --port") from None
     listening.listen(BACKLOG)
+    # Uploads pass through files; a container's /tmp is memory.
+    tempfile.tempdir = str(settings.home / "tmp")
+    Path(tempfile.tempdir).mkdir(mode=0o700, parents=True, exist_ok=True)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(
         create_app(settings, ledger, host),

@@ -20,7 +20,6 @@ from blipq.producer.enqueue import call
 from blipq.producer.serve import house as houses
 from blipq.producer.serve import kept
 from blipq.producer.serve.forms import allow_model, read_pictures
-from blipq.producer.serve.known import known_models
 from blipq.producer.serve.pages import render, to
 from blipq.producer.serve.shapes import MOST_PICTURES, UploadAsked
 
@@ -125,7 +124,7 @@ async def set_queue(request: Request, queue: str, act: str) -> Response:
 async def upload_form(request: Request) -> Response:
     """The form."""
     house = houses.of(request)
-    names = [house.settings.model, "demo", *await known_models(house)]
+    names = [house.settings.model, "demo", *await house.models()]
     return render(request, "upload.html", models=list(dict.fromkeys(names)), most=MOST_PICTURES)
 
 
@@ -134,7 +133,7 @@ async def upload(request: Request) -> Response:
     """Keep the pictures, make a job of them, and show it."""
     house = houses.of(request)
     async with read_pictures(request, UploadAsked, MOST_PICTURES) as (pictures, asked):
-        model = allow_model(asked, house.settings.model, await known_models(house))
+        model = allow_model(asked, house.settings.model, await house.models())
         recipe = {name: value for name, value in asked.recipe().items() if name != "priority"}
         number = await kept.enqueue(house, pictures, Wanted((), model, recipe, priority=asked.priority))
     return to(f"/jobs/{number}")

@@ -1,6 +1,6 @@
 """The pages in a real browser: what a person does with them, by mouse and by keyboard.
 
-With `BLIPQ_SCREENSHOTS=docs/images` the pictures of the docs are made on the way.
+With `BLIPQ_TEST_SCREENSHOTS=docs/images` the pictures of the docs are made on the way.
 """
 
 from __future__ import annotations
@@ -69,13 +69,9 @@ def captioned(house: Any) -> Any:
 
 def shot(page: Page, name: str) -> None:
     """A picture for the docs, where they are wanted."""
-    if folder := os.environ.get("BLIPQ_SCREENSHOTS"):
+    if folder := os.environ.get("BLIPQ_TEST_SCREENSHOTS"):
         page.wait_for_load_state("networkidle")
         page.screenshot(path=Path(folder) / f"{name}.png")
-
-
-def text_of(page: Page, number: int) -> str:
-    return page.locator(f"#words-{number} .caption").inner_text()
 
 
 def test_photos_are_uploaded_and_a_job_is_watched_to_its_end(house: Any, page: Page, scene: Any) -> None:
@@ -120,7 +116,8 @@ def test_a_caption_is_edited_and_undone_with_the_keyboard_alone(captioned: Any, 
     page.keyboard.press("ArrowRight")
     card = page.locator(".card").nth(1)
     expect(card.locator(".edit")).to_be_focused()
-    before = card.locator(".caption").inner_text()
+    before = card.locator(".caption").text_content()
+    assert before
     # When Enter opens the field, words are typed over, and Enter saves
     page.keyboard.press("Enter")
     expect(card.locator("textarea")).to_be_focused()
@@ -159,12 +156,16 @@ def test_arrows_move_through_the_grid_and_through_single_photos(captioned: Any, 
     page.keyboard.press("ArrowUp")
     expect(page.locator(".card .edit").first).to_be_focused()
     page.locator(".card .picture").first.click()
+    page.wait_for_url(re.compile(r"/photos/\d+$"))
+    page.wait_for_load_state()
     first = page.url
     shot(page, "photo")
     page.keyboard.press("ArrowRight")
     expect(page).not_to_have_url(first)
+    page.wait_for_load_state()
     page.keyboard.press("ArrowLeft")
     expect(page).to_have_url(first)
+    page.wait_for_load_state()
     page.keyboard.press("Escape")
     expect(page).to_have_url(re.compile(r"/$"))
 
@@ -214,7 +215,8 @@ def test_a_job_is_cancelled(captioned: Any, page: Page) -> None:
 
 
 def test_a_training_run_shows_its_curves_while_it_goes_on(captioned: Any, page: Page) -> None:
-    # Given a run with 300 steps and two epochs
+    # Given a run with 300 steps and two epochs, which no worker takes up
+    captioned.command("pause", "train")
     with captioned.ledger.write() as connection:
         made = training.enqueue(connection, base="demo", weights=None, data="scenes", plan={"epochs": 3}, priority=0)
         connection.execute(job.update().where(job.c.id == made.job_id).values(state="running"))
@@ -241,6 +243,7 @@ def test_a_training_run_shows_its_curves_while_it_goes_on(captioned: Any, page: 
     finally:
         with captioned.ledger.write() as connection:
             connection.execute(job.update().where(job.c.id == made.job_id).values(state="cancelled"))
+        captioned.command("resume", "train")
 
 
 def _step(number: int) -> Step:

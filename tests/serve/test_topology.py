@@ -47,6 +47,7 @@ def topology(serve: Any, redis_server: Any, postgres_url: str, tmp_path: Path) -
         assert "Traceback" not in said, said
 
 
+@pytest.mark.timeout(600)  # two processes import torch, on a machine that may be busy
 def test_the_deployment_serves_jobs_and_single_pictures(topology: Any, scene: Any) -> None:
     server, photos = topology
     for seed in range(PHOTOS):
@@ -59,8 +60,9 @@ def test_the_deployment_serves_jobs_and_single_pictures(topology: Any, scene: An
     # When a folder is queued, and single pictures come meanwhile
     made = server.client.post("/v1/jobs", json={"paths": [str(photos)], "model": "demo"})
     assert made.status_code == 202, made.text
-    answers = [server.client.post("/v1/caption", files={"image": scene(300 + n)[0]}) for n in range(5)]
-    done = server.wait_for(made.json()["job"])
+    patient = {"data": {"timeout": "300"}, "timeout": 320}
+    answers = [server.client.post("/v1/caption", files={"image": scene(300 + n)[0]}, **patient) for n in range(5)]
+    done = server.wait_for(made.json()["job"], 300)
     # Then all are captioned, once, by both workers, and nothing of the single ones is left
     assert [answer.status_code for answer in answers] == [200] * 5, answers[0].text
     assert (done["state"], done["done"], done["failed"]) == ("done", PHOTOS, 0)
