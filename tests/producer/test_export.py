@@ -28,7 +28,8 @@ def run(library: Any, to: str, into: Path | None = None, **more: Any) -> Outcome
     return export(library.ledger, SETTINGS, Order(to, selection, into, **more))
 
 
-def test_sidecars_of_equal_names_never_collide(library: Any, tmp_path: Path) -> None:
+def test_sidecars_of_equal_names_never_collide(either_library: Any, tmp_path: Path) -> None:
+    library = either_library
     # Given equal names in two folders, and two formats of one name in one folder
     for at, name in enumerate(("a/1.jpg", "b/1.jpg", "b/1.png")):
         library.caption(library.photo(name), f"caption {at}")
