@@ -188,7 +188,9 @@ def end(connection: Connection, unit_id: int, state: str) -> None:
 
 def settle(connection: Connection, job_id: int) -> None:
     """End a job when none of its units is open. Its row is locked first: two last units at once cannot miss it."""
-    connection.execute(select(job.c.id).where(job.c.id == job_id).with_for_update()).one()
+    # FOR NO KEY UPDATE: a unit that was updated twice in one transaction, as every result's is, has PostgreSQL check its
+    # references and hold KEY SHARE on the job; two such transactions would deadlock over FOR UPDATE.
+    connection.execute(select(job.c.id).where(job.c.id == job_id).with_for_update(key_share=True)).one()
     still_open = exists().where(unit.c.job_id == job_id, unit.c.state.in_(OPEN))
     any_failed = exists().where(unit.c.job_id == job_id, unit.c.state == "failed")
     connection.execute(
