@@ -1,8 +1,12 @@
-"""What a person wants gone from the ledger, and what nothing leads to any more. Photos on disk are never touched."""
+"""What a person wants gone from the ledger, and what nothing leads to any more.
+
+A person's photos on disk are never touched; copies that are ours alone (thumbnails, uploads) go with their rows.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from collections import Counter
@@ -23,6 +27,7 @@ DAY = 86_400.0
 OLD_WORKERS = 30 * DAY
 OLD_LOGS = 30 * DAY
 OLD_UPLOADS = 3600.0
+UPLOADS = "uploads"  # pictures that came by HTTP to be kept
 THUMBNAILS = "thumbs"  # of the pages, by side and content
 _MOUNTS = ("/media", "/mnt", "/run/media", "/Volumes")  # what is not there below these is a disk that is not plugged in
 
@@ -49,11 +54,18 @@ def forget_path(ledger: Ledger, settings: Settings, path: str, *, dry_run: bool)
             ids = rows.files_under(connection, path, last)
             more = rows.forget_files(connection, ids)
         if not ids:
-            return gone
+            break
         if not dry_run:
             _drop_thumbnails(settings, more)
         gone += more
         last = ids[-1]
+    uploads = settings.home / UPLOADS
+    if not dry_run and uploads in (Path(path), *Path(path).parents):  # ours: nobody else keeps these files
+        if Path(path).is_dir():
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
+    return gone
 
 
 def forget_job(ledger: Ledger, job_id: int, *, dry_run: bool) -> tuple[Forgotten, list[str]]:

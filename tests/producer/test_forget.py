@@ -62,6 +62,18 @@ def test_a_thumbnail_goes_with_its_photo(library: Any, home: Path) -> None:
     assert [each.exists() for each in (*shown, other)] == [False, False, True]
 
 
+def test_uploads_that_are_ours_go_from_the_disk_too(library: Any, home: Path) -> None:
+    kept = library.photo(os.fsencode(home / "uploads" / "1" / "a.jpg"))
+    beside = library.photo(os.fsencode(home / "uploads2" / "b.jpg"))
+    for path in (kept, beside):
+        library.caption(path, "x")
+    for path in (home / "uploads" / "1", home / "uploads2"):
+        forget.forget_path(library.ledger, Settings(home=home), str(path), dry_run=True)
+        assert path.exists()
+        forget.forget_path(library.ledger, Settings(home=home), str(path), dry_run=False)
+    assert (os.path.exists(kept), os.path.exists(beside), library.count("file")) == (False, True, 0)
+
+
 def test_photos_of_an_open_job_are_not_forgotten(library: Any) -> None:
     path = library.photo("a.jpg")
     library.caption(path, "a dog")
