@@ -133,6 +133,8 @@ def _given(paths: Iterable[str], extension: str) -> Iterator[Given | Refused]:
             tables = [path / table for table in TABLES if (path / table).is_file()]
             yield from _rows(tables[0]) if tables else _sidecars(path, extension)
         elif path.is_file():
+            if not os.access(path, os.R_OK):
+                raise UserError(f"{name}: may not be read (permission)")
             yield from _rows(path)
         else:
             raise UserError(f"{name}: not there")

@@ -45,6 +45,7 @@ def export(job: int | None, where: str | None, **options: Any) -> None:
     """
     from blipq import settings
     from blipq.models.selection import Selection
+    from blipq.producer.errors import UserError
     from blipq.producer.export.order import Order
     from blipq.producer.export.order import export as write_out
     from blipq.producer.ledger import open_ready
@@ -53,7 +54,12 @@ def export(job: int | None, where: str | None, **options: Any) -> None:
     asked = settings.load()
     names = ("to", "extension", "prefix", "suffix", "existing", "link")
     order = Order(selection=Selection(job, where), into=options["output"], **{name: options[name] for name in names})
-    outcome = write_out(open_ready(asked), asked, order)
+    try:
+        outcome = write_out(open_ready(asked), asked, order)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of the target as a whole: a full disk, a folder that may not be written
+        raise UserError(f"{options['output'] or 'stdout'} cannot be written: {error.strerror}") from None
     for path, reason in outcome.reasons:
         say(f"left {path}: {reason}")
     if outcome.failed > len(outcome.reasons):

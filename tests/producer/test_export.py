@@ -239,6 +239,16 @@ def test_what_means_nothing_is_refused_in_a_line(library: Any, blipq: Any, argum
     assert done.stdout == ""
 
 
+def test_a_target_that_cannot_be_written_is_said_in_a_line(library: Any, blipq: Any, tmp_path: Path) -> None:
+    library.caption(library.photo("a.jpg"), "a dog")
+    (tmp_path / "file").touch()
+    for to in ("csv", "imagefolder"):
+        done = blipq("export", "--to", to, "-o", tmp_path / "file" / "below")
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_command_writes_tables_to_stdout_and_counts_to_stderr(library: Any, blipq: Any) -> None:
     library.caption(library.photo("a.jpg"), "a dog")
     done = blipq("export", "--to", "csv")
