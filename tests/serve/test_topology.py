@@ -69,8 +69,8 @@ def test_the_deployment_serves_jobs_and_single_pictures(topology: Any, scene: An
     rows = server.client.get(f"/v1/jobs/{done['id']}/results", params={"limit": 1000}).json()["results"]
     assert len({row["path"] for row in rows}) == len(rows) == PHOTOS
     with server.ledger.read() as connection:
-        query = text("SELECT worker_id, count(*) FROM caption GROUP BY worker_id")
-        by_worker = Counter(dict(connection.execute(query).tuples().all()))
+        query = text("SELECT worker_id, count(*) AS pictures FROM caption GROUP BY worker_id")
+        by_worker = Counter({row.worker_id: row.pictures for row in connection.execute(query)})
     assert len(by_worker) == 2
     assert min(by_worker.values()) >= 8
     # And the pages of the server show them, to who has the token
