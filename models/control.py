@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
 
-from blipq.models.lease import UNIT_ITEMS, settle
+from blipq.models.lease import UNIT_ITEMS, abandoned, settle
 from blipq.models.schema import db_now, failure, item, job, queue, run, unit
 from blipq.models.upsert import upsert
 
@@ -47,6 +47,17 @@ def cancel_overdue(connection: Connection) -> list[int]:
     ids = list(connection.scalars(overdue))
     for job_id in ids:
         cancel(connection, job_id)
+    return ids
+
+
+def close_abandoned(connection: Connection) -> list[int]:
+    """Let jobs end whose enqueue died: what it found is captioned, the rest joins at the next enqueue. Their ids."""
+    ids = list(
+        connection.scalars(select(job.c.id).where(abandoned()).order_by(job.c.id).with_for_update(key_share=True))
+    )
+    for job_id in ids:
+        connection.execute(update(job).where(job.c.id == job_id).values(state="queued"))
+        settle(connection, job_id)
     return ids
 
 

@@ -67,6 +67,7 @@ def open_job(
             priority=priority,
             total=total,
             served=connection.scalar(least),
+            scanned_at=db_now(),
             deadline=None if deadline_in is None else db_now() + deadline_in,
         )
         .returning(job.c.id)
@@ -96,7 +97,7 @@ def take_in(
     counted = connection.execute(
         update(job)
         .where(job.c.id == job_id, job.c.state == "scanning")
-        .values(total=job.c.total + len(found), skipped=job.c.skipped + len(found) - len(wanted))
+        .values(total=job.c.total + len(found), skipped=job.c.skipped + len(found) - len(wanted), scanned_at=db_now())
     )
     if not counted.rowcount:
         raise JobCancelled(f"job {job_id} was cancelled while its folder was read")

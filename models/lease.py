@@ -31,6 +31,7 @@ from blipq.models.schema import db_now, item, job, queue, unit
 
 OPEN = ("queued", "running")
 NOT_OVER = ("scanning", *OPEN)  # states of a job of which something may be claimed
+SCAN_SECONDS = 600.0  # without a chunk of pictures after which whoever read a job's folder counts as dead
 FAR_SECONDS = 3600.0  # a lease that ends later is no lease, but a clock that was put back
 MOST_UNITS = 32  # a claim: 2,048 pictures, and under 100 ms
 UNIT_ITEMS = 64  # pictures a unit at the most: what a lease, a fence and a progress counter cover
@@ -188,8 +189,8 @@ def end(connection: Connection, unit_id: int, state: str) -> None:
 
 def settle(connection: Connection, job_id: int) -> None:
     """End a job when none of its units is open. Its row is locked first: two last units at once cannot miss it."""
-    # FOR NO KEY UPDATE: a unit that was updated twice in one transaction, as every result's is, has PostgreSQL check its
-    # references and hold KEY SHARE on the job; two such transactions would deadlock over FOR UPDATE.
+    # FOR NO KEY UPDATE: where a unit is updated twice in one transaction, as with every result, PostgreSQL checks its
+    # references and holds KEY SHARE on the job; two such transactions would deadlock over FOR UPDATE.
     connection.execute(select(job.c.id).where(job.c.id == job_id).with_for_update(key_share=True)).one()
     still_open = exists().where(unit.c.job_id == job_id, unit.c.state.in_(OPEN))
     any_failed = exists().where(unit.c.job_id == job_id, unit.c.state == "failed")
@@ -230,7 +231,12 @@ def restless(connection: Connection, queue_name: str) -> bool:
     """Whether a sweep would find anything: asked first, by a read that waits for no writer."""
     lapsed = exists().where(_lapsed(queue_name))
     overdue = exists().where(job.c.deadline < db_now(), job.c.state.in_(NOT_OVER))
-    return bool(connection.scalar(select(or_(lapsed, overdue))))
+    return bool(connection.scalar(select(or_(lapsed, overdue, exists().where(abandoned())))))
+
+
+def abandoned() -> ColumnElement[bool]:
+    """Jobs whose folder nobody reads on: the enqueue was killed, or lost its database in the middle."""
+    return and_(job.c.state == "scanning", job.c.scanned_at < db_now() - SCAN_SECONDS)
 
 
 def bell(connection: Connection, queue_name: str, limit: int) -> list[int]:

@@ -216,6 +216,7 @@ job = Table(
     Column("served", Double, nullable=False, default=0),  # items handed out: equals take turns by it
     Column("run_after", Double, nullable=False, default=0),  # until then it waits, for the reason in `note`
     Column("deadline", Double),
+    Column("scanned_at", Double),  # when its folder was last heard to be read
     Column("total", Integer, nullable=False, default=0),  # pictures found
     Column("skipped", Integer, nullable=False, default=0),  # of these, captioned before
     Column("note", Text),  # why it waits or failed

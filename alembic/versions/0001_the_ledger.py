@@ -171,6 +171,7 @@ def upgrade() -> None:
         sa.Column("served", sa.Double(), nullable=False),
         sa.Column("run_after", sa.Double(), nullable=False),
         sa.Column("deadline", sa.Double(), nullable=True),
+        sa.Column("scanned_at", sa.Double(), nullable=True),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("skipped", sa.Integer(), nullable=False),
         sa.Column("note", sa.Text(), nullable=True),

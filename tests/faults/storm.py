@@ -17,6 +17,7 @@ from typing import Protocol
 
 import redis
 from house import BATCH, LEASE, House, parent_of, signal_to, until
+from sqlalchemy import text
 
 WEIGHTS = {
     "worker SIGKILL": 46,
@@ -86,6 +87,9 @@ class Storm:
         assert not self._feeder.is_alive(), "an enqueue hangs"
         if self._fed:
             raise self._fed
+        # Enqueues that lost their database in the middle were repeated; what they left behind counts as dead later.
+        with self.house.ledger.write() as connection:
+            connection.execute(text("UPDATE job SET scanned_at = 0 WHERE state = 'scanning'"))
         return lasted
 
     @property

@@ -154,3 +154,20 @@ def test_who_glances_at_the_lock_keeps_nobody_from_taking_it(home: Path) -> None
         over.set()
         for thread in glancing:
             thread.join()
+
+
+def test_a_job_whose_enqueue_died_ends_with_what_it_found(ledger: Ledger, home: Path) -> None:
+    # Given a job that nobody reads the folder of any more, and one whose folder is just being read
+    standing = _standing(ledger, home)
+    with ledger.write() as connection:
+        connection.execute(text("DELETE FROM unit"))
+        connection.execute(text("UPDATE job SET state = 'scanning', scanned_at = 0"))
+    standing.sweep()
+    with ledger.write() as connection:
+        assert connection.scalar(text("SELECT state FROM job")) == "done"
+        now = "(julianday('now') - 2440587.5) * 86400.0"
+        connection.execute(text(f"UPDATE job SET state = 'scanning', scanned_at = {now}"))
+    # Then only the first is closed
+    standing.sweep()
+    with ledger.read() as connection:
+        assert connection.scalar(text("SELECT state FROM job")) == "scanning"
