@@ -18,15 +18,16 @@ RUNNING = "SELECT count(*) FROM unit WHERE state = 'running'"
 def test_a_killed_workers_units_are_due_again_within_two_seconds(
     build: Callable[..., House], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = build(settings={"WITNESS_SECONDS": "0.05"})
+    house = build(settings={"WITNESS_SECONDS": "0.1"})
     watch_fences(house)
     house.supervise()
     due, captions = [], []
     kills = 10 if LONG else 2
     for kill in range(kills):
         # Given a worker in the middle of its batches
-        house.enqueue(house.paint(range(100 * kill, 100 * kill + 24), f"{kill}"))
-        house.wait_caption(30)
+        before = house.captioned()
+        house.enqueue(house.paint(range(100 * kill, 100 * kill + 60), f"{kill}"))
+        until(lambda before=before: house.captioned() > before, 30, "a caption")
         (pid,) = house.workers()
         # When it is killed
         signal_to(pid, signal.SIGKILL)
@@ -54,11 +55,12 @@ def test_a_host_that_is_gone_is_taken_over_when_its_leases_end(
     house = build(settings={"WITNESS_SECONDS": "0.3", "BLIPQ_LEASE": str(lease)})
     watch_fences(house)
     gone = house.supervise()
-    house.enqueue(house.paint(range(64), "many"))
+    house.enqueue(house.paint(range(200), "many"))
     until(lambda: house.runs().total() >= BATCH, 30, "a batch")
     (worker,) = house.workers()
     house.supervise(beside=True)
     until(lambda: len(house.at_work()) == 2, 30, "the other host")
+    assert house.sql("SELECT 1 FROM unit JOIN worker ON worker.id = worker_id AND pid = :pid", pid=worker)
     # When supervisor and worker die together
     signal_to(gone.pid, signal.SIGKILL)
     signal_to(worker, signal.SIGKILL)
@@ -66,7 +68,7 @@ def test_a_host_that_is_gone_is_taken_over_when_its_leases_end(
     # Then its units are due again when their lease ends, and a sweep
     until(lambda: house.sql("SELECT 1 FROM unit WHERE crashes > 0"), lease + 5, "a sweep")
     took = time.monotonic() - killed
-    house.wait_done(60)
+    house.wait_done(120)
     check(house, repeats_allowed=BATCH)
     with capsys.disabled():
         print(f"\nhost gone to due again: {took:.1f} s at a lease of {lease:g} s")
