@@ -83,6 +83,7 @@ def take_in(
     `so_far` is the number of pictures that the job has queued before: units grow with it from 8 to 64, so that a small
     job still spreads over several workers and a large one has few rows. Raises JobCancelled.
     """
+    found = list({one.path: one for one in found}.values())  # named twice, it is one photo
     _record_files(connection, found)
     wanted = _wanted(connection, recipe_id, found, again=again)
     units = []

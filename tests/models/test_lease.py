@@ -195,6 +195,13 @@ def test_a_job_of_nothing_new_is_done_at_once(ledger: Ledger, fill: Fill, claim:
     assert _state(ledger, fill(_names(3))) == "done"
 
 
+def test_a_photo_that_is_named_twice_is_one(ledger: Ledger, fill: Fill, claim: Claim) -> None:
+    job_id = fill(["/a.jpg", "/b.jpg", "/a.jpg"])
+    with ledger.read() as connection:
+        assert connection.execute(text("SELECT total, remaining FROM jobs")).one() == (2, 2)
+    assert len(_outcomes(ledger, claim(job_id), job_id)) == 2
+
+
 def test_equal_contents_share_a_caption(ledger: Ledger, fill: Fill, claim: Claim) -> None:
     job_id = fill(["/a.jpg", "/b.jpg"])
     outcomes = _outcomes(ledger, claim(job_id), job_id)
