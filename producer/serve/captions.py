@@ -65,28 +65,28 @@ async def _caption(request: Request, house: House, picture: UploadFile, asked: C
             deadline_in=asked.timeout + GRACE_SECONDS,
         )
     )
-    over = await _wait(request, house, received, asked.timeout)
-    if over is not None:
+    try:
+        answer = await _wait(request, house, received, asked.timeout)
+    except HTTPException:
         await house.write(lambda connection: control.cancel(connection, received.job_id))
+        raise
+    finally:
         house.answered.append(received.job_id)
-        raise over
-    answer = await house.read(lambda connection: upload.read_answer(connection, received))
-    house.answered.append(received.job_id)
     return _said(answer, pinned)
 
 
-async def _wait(request: Request, house: House, received: Received, seconds: float) -> HTTPException | None:
-    """Wait for the job's end; or why the caller gets no caption: out of time, or gone."""
-    ended = asyncio.create_task(house.answers.wait(received.job_id))
+async def _wait(request: Request, house: House, received: Received, seconds: float) -> Answer:
+    """Wait for the job's end. Raises HTTPException where the caller gets no caption: out of time, or gone."""
+    ended = asyncio.create_task(house.answers.wait(received))
     gone = asyncio.create_task(_disconnected(request))
     house.spawn(run_in_threadpool(call, house.settings, [received.unit_id]))  # a slow broker delays no answer
     try:
         await asyncio.wait((ended, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
-            return None
+            return ended.result()
         if gone.done():
-            return HTTPException(499, "the caller went away")
-        return HTTPException(504, f"no caption within {seconds:g} s: the picture was taken back")
+            raise HTTPException(499, "the caller went away")
+        raise HTTPException(504, f"no caption within {seconds:g} s: the picture was taken back")
     finally:
         ended.cancel()
         gone.cancel()
