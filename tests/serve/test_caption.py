@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select, text
 
-from blipq.models.schema import caption, file, item, job, unit, upload
+from blipq.models.schema import caption, file, job, unit, upload
 
 ROUTE = "/v1/caption"
 
@@ -172,4 +172,3 @@ def test_a_second_caller_is_answered_from_the_first_one_s_caption(house: Any, sc
     assert send(house, data).json() == first
     with house.ledger.read() as connection:
         assert connection.execute(select(func.count(), func.max(caption.c.id)).select_from(caption)).one() == before
-        assert connection.scalar(select(func.count()).select_from(item).where(item.c.state == "queued")) == 0

@@ -128,7 +128,7 @@ def test_a_caption_is_edited_and_undone_with_the_keyboard_alone(captioned: Any, 
     expect(card.locator(".caption")).to_have_text("two dots and a dash <b>bold</b>")
     expect(card.locator(".badge.human")).to_have_text("edited")
     expect(card.locator(".edit")).to_be_focused()
-    expect(page.get_by_role("status").last).to_have_text("Caption saved")
+    expect(page.locator("#said")).to_have_text("Caption saved")  # it fades after four seconds
     # And no job writes over them
     made = captioned.client.post("/v1/jobs", json={"paths": [str(captioned.photos)], "mode": "replace"})
     captioned.wait_for(made.json()["job"])
