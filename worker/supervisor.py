@@ -181,7 +181,12 @@ def _start(seat: Seat, asked: Settings) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "celery", "-q", "-A", "blipq.worker.app", "worker", "-Q", seat.queue]
     command += ["-P", "threads", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     command += ["-n", f"{seat.queue}.{seat.number}@%h"]
-    environment = os.environ | {"BLIPQ_DEVICE": seat.device, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    # Threads that spin at barriers wait for each other on cores that others use too: tenfold slower, measured.
+    environment = (
+        {"OMP_WAIT_POLICY": "PASSIVE"}
+        | os.environ
+        | {"BLIPQ_DEVICE": seat.device, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    )
     environment |= {SUPERVISOR: str(os.getpid())}
     folder = asked.home if asked.home.is_dir() else Path("/")
     # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, which then asks its workers to stop.
