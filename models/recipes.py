@@ -68,7 +68,7 @@ class Recipe:
 
 
 def record(connection: Connection, asked: Recipe, name: str) -> int:
-    """The id of the recipe's one row, made where there is none; `name` is the model as the person named it."""
+    """The id of the recipe's one row, made where there is none; `name` leads to its weights for good."""
     key = asked.hash()
     found = select(recipe.c.id).where(recipe.c.hash == key)
     known = connection.scalar(found)

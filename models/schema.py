@@ -117,7 +117,7 @@ recipe = Table(
     METADATA,
     _key(),
     Column("hash", LargeBinary(32), nullable=False, unique=True),
-    Column("model", Text, nullable=False),  # as it was named first
+    Column("model", Text, nullable=False),  # a name that always means these weights: an alias may move
     Column("weights", Text, nullable=False),  # hub:NAME@COMMIT or sha256:HEX, never a branch
     Column("prompt", Text, nullable=False),
     Column("num_beams", Integer, nullable=False),

@@ -140,7 +140,7 @@ def resolve(ledger: Ledger, settings: Settings, request: Request) -> tuple[Weigh
         with ledger.write() as connection:
             found = weights.resolve(connection, request.model)
             asked = Recipe(weights=found.id, **request.recipe)
-            return found, recipes.record(connection, asked, request.model)
+            return found, recipes.record(connection, asked, found.pinned)
     except HubUnreachable:
         if settings.embedded:
             raise

@@ -64,11 +64,12 @@ def engine(folder: Path, paths: list[Path], beams: int) -> list[list[int]]:
     return [list(caption.tokens) for caption in said]
 
 
-def queued(name: str, folder: Path, paths: list[Path], beams: int) -> list[str]:
+def queued(name: str, commit: str, folder: Path, paths: list[Path], beams: int) -> list[str]:
     """What `blipq enqueue` wrote."""
     options = ["--model", name, "--num-beams", str(beams), "--precision", "fp32", "--wait", "--quiet"]
     subprocess.run([*BLIPQ, "enqueue", str(folder), *options], check=True)
-    query = f"select path, caption from results where num_beams = {beams} and model = '{name}'"
+    pinned = f"{name.partition('@')[0]}@{commit}"
+    query = f"select path, caption from results where num_beams = {beams} and model = '{pinned}'"
     done = subprocess.run([*BLIPQ, "sql", query, "--format", "csv"], check=True, capture_output=True, text=True)
     said = {row["path"]: row["caption"] for row in csv.DictReader(done.stdout.splitlines())}
     return [said[str(path)] for path in paths]
@@ -91,7 +92,10 @@ def main() -> int:
                 truth = list(generated(folder, paths, beams))
                 for what, holds in (
                     ("token ids", engine(folder, paths, beams) == [tokens for tokens, _ in truth]),
-                    ("captions in SQL", queued(name, photos, paths, beams) == [words for _, words in truth]),
+                    (
+                        "captions in SQL",
+                        queued(name, folder.name, photos, paths, beams) == [words for _, words in truth],
+                    ),
                 ):
                     passed &= holds
                     print(f"{'PASS' if holds else 'FAIL'} {base}@{folder.name} beams {beams}: {what}", flush=True)

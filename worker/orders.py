@@ -76,7 +76,7 @@ def settle_recipe(connection: Connection, job_id: int, model: str, parameters: d
     """Resolve a job's model, and write the recipe that follows into the job's row."""
     found = weights.resolve(connection, model)
     asked = Recipe(weights=found.id, **parameters.get("recipe", {}))
-    recipe_id = recipes.record(connection, asked, model)
+    recipe_id = recipes.record(connection, asked, found.pinned)
     connection.execute(update(job).where(job.c.id == job_id).values(recipe_id=recipe_id, model=found.pinned))
     return recipe_id, asked
 
