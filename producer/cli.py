@@ -80,7 +80,7 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands from one table, without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(SUMMARIES.items()))
+            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
 
 
 SUMMARIES = {

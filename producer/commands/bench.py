@@ -11,7 +11,7 @@ import click
 SCRIPTS = {"caption": "caption.py", "decode": "decode.py", "queue": "throughput.py", "train": "train.py"}
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["-h"]})
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("what", type=click.Choice(list(SCRIPTS)))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(what: str, arguments: tuple[str, ...]) -> None:
