@@ -41,6 +41,8 @@ from blipq.producer.serve.pages import problem_page, wants_page
 from blipq.settings import Settings
 from blipq.worker.broker import BrokerError
 
+API = (captions, jobs, runs, probes)
+PAGES = (gallery_pages, work_pages, training_pages, login)
 _STATUS: dict[type[Exception], int] = {
     HubUnreachable: 503,
     UnknownModel: 422,
@@ -73,9 +75,9 @@ def create_app(settings: Settings, ledger: Ledger, host: str) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    for part in (captions, jobs, runs, probes):
+    for part in API:
         app.include_router(part.router)
-    for pages in (gallery_pages, work_pages, training_pages, login):
+    for pages in PAGES:
         app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     for kind in _STATUS:
@@ -97,12 +99,12 @@ async def _theirs(request: Request, error: Exception) -> Response:
     told = cast(HTTPException, error)
     headers = dict(told.headers or {})
     if told.status_code == 405:  # Starlette names the first route's methods alone
-        headers["allow"] = ", ".join(sorted(_methods(request)))
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     return _answer(request, told.status_code, told.detail, headers)
 
 
 def _methods(request: Request) -> set[str]:
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    routes = [route for part in (*API, *PAGES) for route in part.router.routes if isinstance(route, Route)]
     return {name for route in routes if route.path_regex.match(request.url.path) for name in route.methods or ()}
 
 

@@ -62,9 +62,9 @@ async def compare(
     def look(connection: Connection) -> dict[str, Any]:
         recipes = gallery.recipes(connection)
         by_id = {row.id: row for row in recipes}
-        newest = list(by_id)[:2]
-        one = by_id.get(first) or (by_id[newest[-1]] if len(newest) > 1 else None)
-        other = by_id.get(second) or (by_id[newest[0]] if len(newest) > 1 else None)
+        other = by_id.get(second or 0) or next(iter(recipes), None)  # the newest, and the most used of the rest
+        rest = [row for row in recipes if row is not other]
+        one = by_id.get(first or 0) or max(rest, key=lambda row: row.captions, default=None)
         if one is None or other is None:
             return {"recipes": recipes, "one": None, "other": None, "pairs": [], "both": 0, "same": 0}
         found = gallery.pairs(connection, one.id, other.id, changed=changed, before=before, limit=PAGE + 1)
