@@ -152,4 +152,4 @@ def test_odd_names_are_captioned(blipq: Run, home: Path, odd: Path) -> None:
     done = blipq("enqueue", ".", "--model", "demo", "--wait", cwd=odd, timeout=120)
     assert done.returncode == 0, done.stderr
     assert _rows(home, "SELECT count(*), count(DISTINCT path) FROM results") == [(5, 5)]
-    assert blipq("results", "1").stdout.count("\n") == 5 + 4
+    assert blipq("results", "1").stdout.count("\n") == 5 + 2
