@@ -129,7 +129,8 @@ def test_status_says_that_no_daemon_runs(blipq: Run, home: Path, tmp_path: Path)
     blipq("pause", "caption")
     blipq("down")
     blipq("enqueue", tmp_path / "photos", "--model", "demo")
-    blipq("down")
+    while "no daemon" in blipq("down").stdout:  # it needs a moment until it can be found
+        pass
     # Then status says what is left and what to do
     done = blipq("status")
     assert "1 units are left and no daemon runs: blipq up --detach" in done.stderr
