@@ -135,6 +135,7 @@ def test_a_caption_is_edited_and_undone_with_the_keyboard_alone(captioned: Any, 
     expect(card.locator(".caption")).to_have_text("two dots and a dash <b>bold</b>")
     # When Esc leaves the field, nothing changed
     card.locator(".edit").click()
+    expect(card.locator("textarea")).to_be_focused()
     page.keyboard.type("never mind")
     page.keyboard.press("Escape")
     expect(card.locator(".caption")).to_have_text("two dots and a dash <b>bold</b>")
