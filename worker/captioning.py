@@ -8,17 +8,17 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from blipq.models import lease, results
 from blipq.models.database import LedgerError
-from blipq.models.results import Captioned, Content, Failed, Origin
+from blipq.models.results import Captioned, Content
 from blipq.settings import Settings
 from blipq.worker.batch_sizes import BatchSizes
-from blipq.worker.claims import HALTED_SECONDS, Claims
+from blipq.worker.claims import Claims
 from blipq.worker.engine.errors import OutOfMemory
 from blipq.worker.engine.picture import Limits
 from blipq.worker.engine.pool import DecodePool, NoDecoder
@@ -29,6 +29,7 @@ from blipq.worker.quality import flag
 from blipq.worker.standing import Standing
 from blipq.worker.storage import Storage
 from blipq.worker.task import Settled, Task
+from blipq.worker.writer import Writer
 
 if TYPE_CHECKING:
     from blipq.worker.engine.captioner import Captioner
@@ -52,6 +53,7 @@ class Captioning:
         self._limits = Limits(settings.max_pixels, settings.max_bytes, settings.decode_memory, settings.decode_seconds)
         self._pool: DecodePool | None = None
         self._storage = Storage()
+        self._writer = Writer(standing)
         self._recent: deque[tuple[float, int]] = deque()
         standing.idle_calls.append(self._models.unload_idle)
 
@@ -78,18 +80,25 @@ class Captioning:
             claims.leave()  # not after an error that nobody expected: that is a crash, and counts as one
 
     def close(self) -> None:
-        """End the decode processes and unload the models."""
+        """End the decode processes and the writer, and unload the models."""
         if self._pool is not None:
             self._pool.close()
+        self._writer.close()
         self._models.close()
 
     def _run(self, feed: Feed) -> None:
-        while not self._standing.stopping.is_set():
-            batch = feed.next_batch()
-            if batch is None:
-                return
-            settled = [*batch.settled, *self._caption(feed, batch)]
-            self._store(feed, settled)
+        try:
+            while not self._standing.stopping.is_set():
+                batch = feed.next_batch()
+                if batch is None:
+                    return
+                began = time.monotonic()
+                settled = [*batch.settled, *self._caption(feed, batch)]
+                gone = self._writer.put(settled, time.monotonic() - began)
+                feed.after_store(gone, self._writer.units())
+                self._count(sum(1 for _, outcome in settled if isinstance(outcome, Captioned)))
+        finally:
+            self._writer.flush()
 
     def _caption(self, feed: Feed, batch: Batch) -> list[Settled]:
         """Run the model over a batch, each content once; halves the batch when memory runs out."""
@@ -102,10 +111,13 @@ class Captioning:
         captions = self._run_model(feed, captioner, first, later)
         if captions is None:
             return settled
+        made = {}
         for task, caption in zip(first, captions, strict=True):
-            settled.append((task.order, _outcome(task, caption, captioner.precision)))
+            made[_key(task)] = _outcome(task, caption, captioner.precision)
+            settled.append((task.order, made[_key(task)]))
         for task in later:
-            settled.append((task.order, Captioned(task.work, _content(task), None)))
+            # With the caption, not a mere note that there is one: the other's unit may be lost before it is written.
+            settled.append((task.order, replace(made[_key(task)], work=task.work)))
         return settled
 
     def _once_each(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task], list[Settled]]:
@@ -115,9 +127,10 @@ class Captioning:
         settled: list[Settled] = []
         known = self._known(tasks)
         for task in tasks:
-            assert task.picture is not None
-            key = (task.order.recipe_id, task.picture.sha256)
-            if key in known:
+            key = _key(task)
+            if (unwritten := self._writer.caption(*key)) is not None:
+                settled.append((task.order, replace(unwritten, work=task.work)))
+            elif key in known:
                 settled.append((task.order, Captioned(task.work, _content(task), None)))
             elif key in first:
                 later.append(task)
@@ -197,27 +210,6 @@ class Captioning:
             return str(error)
         return None
 
-    def _store(self, feed: Feed, settled: Sequence[Settled]) -> None:
-        """Write what was settled, one commit a recipe; waits while the database cannot be written."""
-        units = {outcome.work.lease.unit_id for _, outcome in settled}
-        held: set[int] = set()
-        for (recipe_id, again), part in groupby(sorted(settled, key=_origin), key=_origin):
-            origin = Origin(recipe_id, self._standing.worker_id, again)
-            held |= self._store_part([outcome for _, outcome in part], origin)
-        feed.after_store(units - held)
-        self._count(sum(1 for _, outcome in settled if isinstance(outcome, Captioned)))
-
-    def _store_part(self, outcomes: Sequence[Captioned | Failed], origin: Origin) -> set[int]:
-        """A transaction of its own for each recipe: two in one could lock contents in two orders, and deadlock."""
-        while True:
-            try:
-                with self._ledger.write() as connection:
-                    return results.store(connection, outcomes, origin, self._settings.lease)
-            except LedgerError as error:
-                _log.error("halted: %s", error)
-                if self._standing.stopping.wait(HALTED_SECONDS):
-                    raise
-
     def _count(self, pictures: int) -> None:
         now = time.monotonic()
         self._recent.append((now, pictures))
@@ -228,8 +220,10 @@ class Captioning:
             self._standing.show(rate=sum(n for _, n in list(self._recent)[1:]) / since)
 
 
-def _origin(settled: Settled) -> tuple[int, bool]:
-    return settled[0].recipe_id, settled[0].again
+def _key(task: Task) -> tuple[int, bytes]:
+    """Recipe and content: what a caption belongs to."""
+    assert task.picture is not None
+    return task.order.recipe_id, task.picture.sha256
 
 
 def _outcome(task: Task, caption: Caption, precision: str) -> Captioned:

@@ -6,8 +6,9 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 
 from blipq.models import results
 from blipq.models.database import Ledger
@@ -23,6 +24,8 @@ from blipq.worker.storage import KINDS, WAIT_SECONDS, Storage
 from blipq.worker.task import Settled, Task
 
 OVERTAKING_SECONDS = 0.2  # that the model waits for a more urgent picture which is being decoded
+LOOK_SECONDS = 0.05  # between two looks into the ledger, 1 to 2 ms each, while pictures are being decoded
+GATHER_SECONDS = 0.01  # for which decoded pictures are gathered before it is asked whether they make a batch
 Answer = Picture | Identity | BadImage
 
 
@@ -54,6 +57,8 @@ class Feed:
         self._sizes = sizes
         self._pool = pool
         self._decoding: dict[Future[Answer], Task] = {}
+        self._decoded: SimpleQueue[Future[Answer]] = SimpleQueue()
+        self._lacking = 1  # pictures to a full batch
         self._ready: dict[Kind, list[Task]] = defaultdict(list)
         self._settled: list[Settled] = []
         self._storage = storage
@@ -61,14 +66,16 @@ class Feed:
 
     def next_batch(self) -> Batch | None:
         """Claim, decode, and cut the next batch; None when nothing is due, the queue is paused or the worker stops."""
-        waited = False
+        waited, looked = False, 0.0
         while True:
-            claimed = self._claims.more(self._in_hand(), self._most_urgent())
-            if claimed is None:
-                return None
-            self._begin(claimed)
+            if time.monotonic() - looked > LOOK_SECONDS:
+                claimed = self._claims.more(self._in_hand(), self._most_urgent())
+                if claimed is None:
+                    return None
+                self._begin(claimed)
+                self.drop(self._claims.unwanted())
+                looked = time.monotonic()
             self._collect(0)
-            self.drop(self._claims.unwanted())
             batch = self._cut(short=waited)
             if batch is not None:
                 return batch
@@ -76,7 +83,7 @@ class Feed:
                 self._collect(0.05)
             elif any(self._ready.values()):
                 time.sleep(self._settings.batch_window)  # others may want to ride along
-                waited = True
+                waited, looked = True, 0.0
             else:
                 self._settled += self._storage.release_all()
                 return Batch((), self._take_settled()) if self._settled else None
@@ -91,10 +98,11 @@ class Feed:
         for job_id in job_ids:
             self.drop(self._claims.hand_back_job(job_id))
 
-    def after_store(self, gone: Collection[int]) -> None:
+    def after_store(self, gone: Collection[int], unwritten: Collection[int]) -> None:
         """Drop the units that were lost, and forget those of which all is stored."""
         self.drop(gone)
-        self._claims.forget_ended({task.work.lease.unit_id for task in self._tasks()} | self._settled_units())
+        busy = {task.work.lease.unit_id for task in self._tasks()} | self._settled_units()
+        self._claims.forget_ended(busy.union(unwritten))
 
     def drop(self, unit_ids: Collection[int]) -> None:
         """Forget every picture of some units: they are no longer ours."""
@@ -130,11 +138,13 @@ class Feed:
         wants = self._models.get(task.order.kind).preprocessing
         shape = None if identify else Shape(wants.height, wants.width, wants.resample)
         path = None if task.data is not None else task.work.raw or os.fsencode(task.work.path)
-        self._decoding[self._pool.submit(Request(path, task.data, shape))] = task
+        future = self._pool.submit(Request(path, task.data, shape))
+        self._decoding[future] = task
+        future.add_done_callback(self._decoded.put)
 
     def _collect(self, seconds: float) -> None:
         """Take in what the decoders finished, waiting some seconds for the first."""
-        finished = wait(self._decoding, timeout=seconds, return_when=FIRST_COMPLETED).done
+        finished = self._gather(seconds)
         identified = []
         for future in sorted(finished, key=lambda done: self._decoding[done].work.item_id):
             task = self._decoding.pop(future, None)
@@ -150,6 +160,24 @@ class Feed:
             else:
                 identified.append((task, answer))
         self._spare(identified)
+
+    def _gather(self, seconds: float) -> list[Future[Answer]]:
+        """What was decoded by now; with `seconds` to wait, the first of it and what follows closely, up to a batch."""
+        finished: list[Future[Answer]] = []
+        end = time.monotonic() + seconds
+        while self._decoding and len(finished) < len(self._decoding):
+            try:
+                left = end - time.monotonic()
+                future = self._decoded.get(timeout=left) if left > 0 else self._decoded.get_nowait()
+            except Empty:
+                break
+            if future in self._decoding:  # not dropped meanwhile
+                finished.append(future)
+                if len(finished) == 1:
+                    end = min(end, time.monotonic() + GATHER_SECONDS)
+                if len(finished) == self._lacking:
+                    end = 0.0
+        return finished
 
     def _reject(self, task: Task, answer: BadImage) -> None:
         if answer.kind not in KINDS:
@@ -187,7 +215,8 @@ class Feed:
             return None
         size = self._sizes.of(tasks[0].order)
         coming = any(task.order.kind == kind for task in self._decoding.values())
-        if len(tasks) < size and (coming or not short):
+        self._lacking = size - len(tasks)
+        if self._lacking > 0 and (coming or not short):
             return None
         self._ready[kind] = tasks[size:]
         return Batch(tuple(tasks[:size]), self._take_settled())
