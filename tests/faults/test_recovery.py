@@ -12,6 +12,8 @@ import pytest
 from house import BATCH, LEASE, LONG, House, alive, long_run, signal_to, until
 from invariants import check, watch_fences
 
+from blipq.worker.writer import UNWRITTEN
+
 RUNNING = "SELECT count(*) FROM unit WHERE state = 'running'"
 
 
@@ -44,6 +46,24 @@ def test_a_killed_workers_units_are_due_again_within_two_seconds(
         middle = statistics.median
         print(f"\nkill -9 to due again: median {middle(due):.2f} s, longest {max(due):.2f} s, n={kills}")
         print(f"kill -9 to the next caption: median {middle(captions):.2f} s, longest {max(captions):.2f} s")
+
+
+def test_a_kill_amid_quick_batches_costs_the_one_on_the_model_and_those_being_written(
+    build: Callable[..., House],
+) -> None:
+    # Given batches of 20 ms, which do not wait for one another's writing
+    house = build(settings={"WITNESS_SECONDS": "0.005"})
+    watch_fences(house)
+    house.supervise()
+    kills = 3
+    for kill in range(kills):
+        before = house.captioned()
+        house.enqueue(house.paint(range(1000 * kill, 1000 * kill + 400), f"{kill}"))
+        until(lambda before=before: house.captioned() > before + 40, 30, "captions")
+        (pid,) = house.workers()
+        signal_to(pid, signal.SIGKILL)
+        house.wait_done(60)
+    check(house, repeats_allowed=(1 + UNWRITTEN) * BATCH * kills)
 
 
 @long_run

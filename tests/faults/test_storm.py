@@ -52,7 +52,7 @@ def _weather(storm: Storm, capsys: pytest.CaptureFixture[str], what: str) -> Non
 def test_nothing_is_lost_or_done_twice_on_sqlite_and_the_embedded_broker(
     build: Callable[..., House], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = build(settings={"WITNESS_SECONDS": "0.02"})
+    house = build(settings={"WITNESS_SECONDS": "0.03"})
     storm = Storm(house, SEED, supervisors=1, devices="cpu,cpu", strike_database=lock_sqlite(house))
     _weather(storm, capsys, "SQLite, embedded Valkey")
 
@@ -65,7 +65,7 @@ def test_nothing_is_lost_or_done_twice_on_postgresql_and_redis(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     url = postgres_server.database()
-    house = build(database_url=url, redis_url=own_redis.url, settings={"WITNESS_SECONDS": "0.02"})
+    house = build(database_url=url, redis_url=own_redis.url, settings={"WITNESS_SECONDS": "0.03"})
 
     def strike(dice: random.Random) -> str:
         if dice.random() < 0.5:
