@@ -12,7 +12,7 @@ demo: $(READY)  ## draw 24 scenes, caption them through queue and database, show
 	BLIPQ_HOME='$(CURDIR)/.local/demo' $(RUN)/blipq demo
 
 test: lint  ## all that must hold: lint, types, import contracts, tests
-	$(RUN)/pytest -q
+	$(RUN)/pytest -q -n 2 --dist loadfile
 
 lint: $(READY)
 	$(RUN)/ruff check .
