@@ -25,6 +25,7 @@ from blipq.worker.task import Settled, Task
 
 OVERTAKING_SECONDS = 0.2  # that the model waits for a more urgent picture which is being decoded
 LOOK_SECONDS = 0.05  # between two looks into the ledger, 1 to 2 ms each, while pictures are being decoded
+SETTLED_MOST = 256  # outcomes that needed no model, after which they are stored without waiting for a batch
 GATHER_SECONDS = 0.01  # for which decoded pictures are gathered before it is asked whether they make a batch
 Answer = Picture | Identity | BadImage
 
@@ -79,6 +80,8 @@ class Feed:
             batch = self._cut(short=waited)
             if batch is not None:
                 return batch
+            if len(self._settled) >= SETTLED_MOST:
+                return Batch((), self._take_settled())
             if self._decoding:
                 self._collect(0.05)
             elif any(self._ready.values()):
