@@ -160,20 +160,25 @@ def add_epoch(connection: Connection, run_id: int, passed: Epoch) -> None:
 
 
 def add_checkpoint(connection: Connection, owner: Run, saved: Checkpoint) -> None:
-    """A row of `checkpoint`. Those whose folders were deleted meanwhile go; crashes count anew from here."""
+    """A row of `checkpoint`; crashes count anew from here."""
     if saved.is_best:
         connection.execute(update(checkpoint).where(checkpoint.c.run_id == owner.id).values(is_best=False))
     values = {"path": str(saved.path), "sha256": saved.sha256, "is_best": saved.is_best}
     statement = upsert(connection, checkpoint).values(run_id=owner.id, step=saved.step, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["run_id", "step"], set_=values))
     connection.execute(update(unit).where(unit.c.id == owner.unit_id).values(crashes=0))
-    forget_deleted(connection, owner)
 
 
-def forget_deleted(connection: Connection, owner: Run) -> None:
-    """Delete the rows of checkpoints whose folders are gone; a promoted one's leads to the copy that was kept."""
-    for saved in checkpoints(connection, owner.id):
-        if saved.path.is_dir():
+def tidy(connection: Connection, owner: Run, keep: int) -> list[Path]:
+    """Delete all rows of checkpoints but the newest `keep` and the best; newest first, the folders that are left.
+
+    Once this is committed, other folders may go: never before, or a killed worker leaves rows that lead nowhere. A
+    promoted one's row stays, and leads to the copy that was kept.
+    """
+    left = []
+    for place, saved in enumerate(checkpoints(connection, owner.id)):
+        if place < keep or saved.is_best:
+            left.append(saved.path)
             continue
         row = (checkpoint.c.run_id == owner.id, checkpoint.c.step == saved.step)
         copy = kept_folder(owner, saved.step)
@@ -181,6 +186,7 @@ def forget_deleted(connection: Connection, owner: Run) -> None:
             connection.execute(update(checkpoint).where(*row).values(path=str(copy)))
         else:
             connection.execute(delete(checkpoint).where(*row))
+    return left
 
 
 def kept_folder(owner: Run, step: int) -> Path | None:

@@ -14,7 +14,7 @@ from blipq.settings import Settings
 
 CORRECTED = "sql:"
 # What a worker puts into a plan; the rest is the run's own and stands in its row.
-PLACES = ("base", "data", "out", "cache", "checkpoint_prefix")
+PLACES = ("base", "data", "out", "cache", "checkpoint_prefix", "prune")
 
 
 def resolve_base(ledger: Ledger, name: str, expected: str | None) -> Weights:
@@ -62,4 +62,5 @@ def engine_plan(
         "out": str(out),
         "cache": str(settings.home / "features"),
         "checkpoint_prefix": prefix,
+        "prune": False,
     }

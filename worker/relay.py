@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from blipq.models.lease import Lease
 from blipq.models.training import Checkpoint, Epoch, Figure, Run, Step
 from blipq.worker.child import Child
 from blipq.worker.engine.metrics import LABELS
+from blipq.worker.engine.training.plan import Plan
 from blipq.worker.plans import PLACES
 from blipq.worker.standing import Standing
 
@@ -54,6 +56,7 @@ class Relay:
         self._outcome: Outcome | None = None
         self._began = False
         self._recent: deque[tuple[float, int]] = deque()
+        self._needed: list[Path] = []  # checkpoints that the ledger lists, newest first
 
     def run(self) -> Outcome:
         """Write down what the process says until it ends. Raises LedgerError where even its end cannot be written."""
@@ -100,6 +103,8 @@ class Relay:
             return False
         for event in events:
             self._hear(event)
+        if any(event["event"] == "saved" for event in events):
+            self._tidy()
         return True
 
     def _store(self, connection: Connection, events: Sequence[dict[str, Any]]) -> None:
@@ -124,6 +129,7 @@ class Relay:
                         event["step"], Path(event["path"]), bytes.fromhex(event["sha256"]), event["is_best"]
                     )
                     training.add_checkpoint(connection, run, saved)
+                    self._needed = training.tidy(connection, run, run.plan.get("keep", Plan.keep))
                 case "evaluation":
                     self._store_evaluation(connection, event)
                 case "note":
@@ -150,7 +156,6 @@ class Relay:
     def _store_end(self, connection: Connection, event: dict[str, Any]) -> None:
         run = self._run
         if event["event"] == "done":
-            training.forget_deleted(connection, run)
             training.end(connection, run.id, event["reason"])
             leases.count(connection, {self._lease.unit_id: (1, 0)})
             self._outcome = Outcome("done", event["reason"])
@@ -163,6 +168,13 @@ class Relay:
         else:
             fail(connection, run, self._lease, event["message"])
             self._outcome = Outcome("failed", event["message"])
+
+    def _tidy(self) -> None:
+        """Delete the checkpoints that the ledger no longer lists, but not those of which we have not heard yet."""
+        prefix, newest = f"f{self._lease.fence}-", self._needed[0]
+        for path in newest.parent.glob("f*-????????"):
+            if path not in self._needed and not (path.name.startswith(prefix) and path.name > newest.name):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _hear(self, event: dict[str, Any]) -> None:
         """What an event means for the process and for the worker's row, once it is written."""

@@ -1,4 +1,8 @@
-"""A run outlives whatever happens to its processes, and its losses show nothing of it."""
+"""A run outlives whatever happens to its processes, and its losses show nothing of it.
+
+The first three tests disturb one run in turn, which is endless, so that no machine is through with it before it is told
+to stop. Its rate does not depend on its length: an undisturbed run of as many epochs has to give the same losses.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-EPOCHS = 40  # 440 steps: long enough to be hit in the middle of
-OPTIONS = ("--epochs", EPOCHS, "--batch-size", 2, "--lr", 1e-3, "--checkpoint-every", 7)
+STEPS = 11  # of an epoch: 22 pairs, two at a time
+ENDLESS = 99_999
+OPTIONS = ("--batch-size", 2, "--lr", 1e-3, "--schedule", "constant", "--warmup", 0, "--checkpoint-every", 7)
 
 
 def kill(pid: int | None) -> None:
@@ -21,75 +26,77 @@ def kill(pid: int | None) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
-def unbroken(house, tiny_blip, photos):
-    """The losses and epochs of run 1, which nobody disturbs."""
-    done = house("train", photos, "--model", tiny_blip, *OPTIONS, "--wait", "-q")
-    assert done.returncode == 0, done.stderr
-    series = house.series(1)
-    assert len(series) == EPOCHS * 11
-    return series
+def reaches(house, run, step):
+    house.until(f"select 1 from loss where run_id = {run} and step >= {step}")
 
 
-def validation(house, run):
+def last_step(house, run):
+    return house.sql(f"select coalesce(max(step), 0) from loss where run_id = {run}")[0][0]
+
+
+def passed(house, run):
     return house.sql(f"select epoch, step, loss, validation_loss from epoch where run_id = {run} order by epoch")
 
 
-def test_kill_9_of_worker_or_child_at_any_moment_leaves_the_series_of_an_unbroken_run(
-    house, unbroken, tiny_blip, photos
-):
-    # Given a run whose worker or training process is killed at random steps
-    run = house.json("train", photos, "--model", tiny_blip, *OPTIONS)["runs"][0]["run"]
+@pytest.fixture(scope="module")
+def run(house, tiny_blip, photos):
+    """The run that is disturbed; its job has the same number."""
+    return house.json("train", photos, "--model", tiny_blip, *OPTIONS, "--epochs", ENDLESS)["runs"][0]["run"]
+
+
+def test_kill_9_of_worker_or_child_at_any_moment_costs_no_step_and_no_epoch(house, run):
     moments = random.Random(11)
-    for step, victim in ((60, house.worker), (200, house.child)):
-        house.until(f"select 1 from loss where run_id = {run} and step >= {step}")
+    for victim in (house.worker, house.child):
+        # Given a worker and then a training process that is killed at a random moment
+        reaches(house, run, last_step(house, run) + 40)
+        ((fence,),) = house.sql(f"select fence from unit where job_id = {run}")
         time.sleep(moments.random() / 5)
         kill(victim())
-    # When it ends
-    house.until(f"select 1 from job where id = {run} and state = 'done'", 120)
-    # Then nobody can tell, but for the fences in the names of its folders
-    assert house.series(run) == unbroken
-    assert validation(house, run) == validation(house, 1)
-    assert house.sql(f"select fence > 2, crashes from unit where job_id = {run}") == [(1, 0)]
+        # When the run is taken up again, it goes on
+        house.until(f"select 1 from unit where job_id = {run} and fence > {fence}")
+        reaches(house, run, last_step(house, run) + 40)
+    # Then its rows are whole, and what it did since lets crashes count anew
+    series, epochs = house.series(run), passed(house, run)
+    assert [row[0] for row in series] == list(range(1, len(series) + 1))
+    assert [row[:2] for row in epochs] == [(number + 1, STEPS * (number + 1)) for number in range(len(epochs))]
+    assert house.sql(f"select crashes from unit where job_id = {run}") == [(0,)]
 
 
-def test_pause_stop_and_cancel_end_a_run_within_a_step_and_it_goes_on_as_if_nothing_had_been(
-    house, unbroken, tiny_blip, photos
-):
-    run = house.json("train", photos, "--model", tiny_blip, *OPTIONS)["runs"][0]["run"]
-
+def test_pause_and_stop_end_a_run_within_a_step_and_it_goes_on_from_there(house, run):
     def saved(least):
         """The last step, which has a checkpoint: the run was asked to make way, and did."""
         house.until(f"select 1 from unit where job_id = {run} and state = 'queued' and crashes = 0")
-        ((steps,),) = house.sql(f"select max(step) from loss where run_id = {run}")
-        assert house.sql(f"select max(step) from checkpoint where run_id = {run}") == [(steps,)]
-        assert least <= steps < EPOCHS * 11
-        return steps
-
-    def reaches(step):
-        house.until(f"select 1 from loss where run_id = {run} and step >= {step}")
+        step = last_step(house, run)
+        assert house.sql(f"select max(step) from checkpoint where run_id = {run}") == [(step,)]
+        assert step >= least
+        return step
 
     # Given a run that is paused: it saves after its step, and nobody takes it up
-    reaches(40)
+    reaches(house, run, 40)
     assert house("pause", "train").returncode == 0
-    steps = saved(40)
+    step = saved(40)
     time.sleep(2.5)
     assert house.sql(f"select state from unit where job_id = {run}") == [("queued",)]
     # When it goes on, is stopped with the daemon, and goes on with the next one
     assert house("resume", "train").returncode == 0
-    reaches(steps + 40)
+    reaches(house, run, step + 40)
     assert house("down").returncode == 0
-    steps = saved(steps + 40)
+    step = saved(step + 40)
     assert house("up", "--detach").returncode == 0
-    reaches(steps + 40)
-    # And is cancelled: nothing more is written, and the process ends
+    # Then it has lost nothing
+    reaches(house, run, step + 40)
+
+
+def test_a_cancelled_run_goes_on_and_its_losses_are_those_of_one_that_nobody_disturbed(house, run, tiny_blip, photos):
+    # Given a run that is cancelled: nothing more is written, and the process ends
+    reaches(house, run, 40)
     assert house("cancel", run).returncode == 0
-    ((steps,),) = house.sql(f"select max(step) from loss where run_id = {run}")
+    step = last_step(house, run)
     end = time.monotonic() + 10
     while house.child() is not None:
         assert time.monotonic() < end, "the training process outlives its cancelled run by 10 s"
         time.sleep(0.05)
-    assert house.sql(f"select max(step) from loss where run_id = {run}") == [(steps,)]
+    assert last_step(house, run) == step
     assert house.sql(f"select state from job where id = {run}") == [("cancelled",)]
     # And its folder is away for a while, so that there is nothing to go on from: no row is lost for that
     folder = house.home / "runs" / str(run)
@@ -99,18 +106,30 @@ def test_pause_stop_and_cancel_end_a_run_within_a_step_and_it_goes_on_as_if_noth
     house.until(f"select 1 from job where id = {run} and state = 'failed'")
     ((note,),) = house.sql(f"select note from job where id = {run}")
     assert note.startswith(f"none of the checkpoints of run {run} is whole or there")
-    assert house.sql(f"select max(step) from loss where run_id = {run}") == [(steps,)]
+    assert last_step(house, run) == step
     Path(f"{folder}-away").rename(folder)
-    done = house("train", "--resume", run, "--wait", "-q")
-    # Then its losses are those of the run that nobody disturbed
+    # When it goes on to the end of its epoch, and another of as many epochs is left alone
+    epochs = step // STEPS + 1
+    done = house("train", "--resume", run, "--epochs", epochs, "--wait", "-q")
     assert done.returncode == 0, done.stderr
-    assert house.series(run) == unbroken
-    assert validation(house, run) == validation(house, 1)
-    assert house.sql(f"select crashes from unit where job_id = {run}") == [(0,)]
+    done = house("train", photos, "--model", tiny_blip, *OPTIONS, "--epochs", epochs, "--wait", "-q")
+    assert done.returncode == 0, done.stderr
+    # Then nobody can tell them apart, but for the fences in the names of their folders
+    ((other,),) = house.sql("select max(id) from run")
+    assert len(house.series(run)) == epochs * STEPS
+    assert house.series(run) == house.series(other)
+    assert passed(house, run) == passed(house, other)
+    assert house.sql(f"select state, crashes from unit where job_id = {run}") == [("done", 0)]
+    # And of the disturbed one's checkpoints are left the newest two and the best
+    left = {str(path) for path in folder.glob("f*-*")}
+    assert left == {path for (path,) in house.sql(f"select path from checkpoint where run_id = {run}")}
+    assert 2 <= len(left) <= 3
 
 
-def test_a_process_that_dies_again_and_again_fails_the_run_with_the_reason(house, unbroken, tiny_blip, photos):
-    run = house.json("train", photos, "--model", tiny_blip, "--epochs", 500)["runs"][0]["run"]
+def test_a_process_that_dies_again_and_again_fails_the_run_with_the_reason(house, tiny_blip, photos):
+    # Given a run that writes no checkpoint in its first ten minutes, for there is no best epoch
+    options = ("--model", tiny_blip, "--epochs", ENDLESS, "--validation", 0)
+    run = house.json("train", photos, *options)["runs"][0]["run"]
     for crashes in range(3):
         house.until(f"select 1 from unit where job_id = {run} and state = 'running' and crashes = {crashes}")
         while (child := house.child()) is None:

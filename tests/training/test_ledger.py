@@ -77,15 +77,18 @@ def test_a_checkpoint_lets_crashes_count_anew_and_is_the_one_best(ledger, run, t
         assert (newest.step, newest.path) == (8, newer)
 
 
-def test_rows_of_checkpoints_whose_folders_were_deleted_go(ledger, run, tmp_path):
+def test_the_newest_checkpoints_the_best_and_copies_of_promoted_ones_stay_listed(ledger, run, tmp_path):
     with ledger.write() as connection:
-        for number in (4, 8):
-            path = folder(tmp_path, str(number))
-            training.add_checkpoint(connection, run, Checkpoint(number, path, bytes(32), is_best=False))
-            (tmp_path / "run" / "4").is_dir()
-        (tmp_path / "run" / "4").rmdir()
-        training.forget_deleted(connection, run)
-        assert [one.step for one in training.checkpoints(connection, run.id)] == [8]
+        training.settle(connection, run.id, base="demo", weights="x", folder=tmp_path / "run")
+        run = training.read(connection, run_id=run.id)
+        paths = {number: folder(tmp_path, str(number)) for number in (4, 8, 12, 16, 20)}
+        for number, path in paths.items():
+            training.add_checkpoint(connection, run, Checkpoint(number, path, bytes(32), is_best=number == 8))
+        copy = training.kept_folder(run, 4)
+        copy.mkdir(parents=True)
+        assert training.tidy(connection, run, 2) == [paths[20], paths[16], paths[8]]
+        listed = [(one.step, one.path) for one in training.checkpoints(connection, run.id)]
+    assert listed == [(20, paths[20]), (16, paths[16]), (8, paths[8]), (4, copy)]
 
 
 def test_rewind_leaves_what_came_up_to_the_step(ledger, run, tmp_path):

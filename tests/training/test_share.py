@@ -208,9 +208,12 @@ def test_a_promoted_checkpoint_outlives_the_folder_that_its_run_tidies_away(fini
     ledger = open_ledger(Settings(home=finished.home))
     with ledger.write() as connection:
         before = weights.resolve(connection, "football")
-        # Given the run deletes its own folder of it
+        # Given the run goes on and does without its own folder of it
+        run = training.read(connection, run_id=1)
+        newer = before.folder.with_name("f1-00000024")
+        training.add_checkpoint(connection, run, training.Checkpoint(24, newer, bytes(32), is_best=True))
+        assert training.tidy(connection, run, 1) == [newer]
         shutil.rmtree(before.folder)
-        training.forget_deleted(connection, training.read(connection, run_id=1))
         # Then the name still leads to the same weights
         after = weights.resolve(connection, "football")
     ledger.close()

@@ -88,7 +88,7 @@ def test_a_full_disk_in_the_middle_leaves_the_old_checkpoint_valid(network, plan
 def test_too_little_room_is_seen_before_the_start(network, plan):
     Path(plan.out).mkdir()
     checkpoint.demand_room(plan, 1_000_000, 0)
-    with pytest.raises(TrainingError, match=r"GB free and the run needs .* \(3 checkpoints of 1000000000.00 GB\)"):
+    with pytest.raises(TrainingError, match=r"GB free and the run needs .* \(4 checkpoints of 1000000000.00 GB\)"):
         checkpoint.demand_room(plan, 10**18, 0)
 
 

@@ -23,7 +23,19 @@ STATE = "training.safetensors"
 
 # What may differ between a run and its resume; the rest would break its series of losses.
 MAY_CHANGE = frozenset(
-    {"out", "epochs", "patience", "keep", "checkpoint_every", "checkpoint_prefix", "cache", "devices", "base", "data"}
+    {
+        "out",
+        "epochs",
+        "patience",
+        "keep",
+        "prune",
+        "checkpoint_every",
+        "checkpoint_prefix",
+        "cache",
+        "devices",
+        "base",
+        "data",
+    }  # fmt: skip
 )
 
 
@@ -128,10 +140,7 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def prune(out: Path, keep: int, best: str) -> None:
-    """Delete all but the newest `keep` and the best.
-
-    A run does so before it writes the next one, never after: by then whoever keeps the list has read the last event.
-    """
+    """Delete all but the newest `keep` and the best."""
     for path in checkpoints(out)[:-keep]:
         if path.name != best:
             shutil.rmtree(path)
@@ -156,7 +165,7 @@ def demand_room(plan: Plan, each: int, features: int) -> None:
     """
     out = Path(plan.out)
     lying = sum(file.stat().st_size for path in checkpoints(out) for file in path.iterdir())
-    count = max(plan.keep, 2) + 1  # the newest, one of them being written, and the best
+    count = plan.keep + 2  # the newest, the best, and one being written
     need = max(0, count * each - lying) + features
     free = shutil.disk_usage(out).free
     if free < need:

@@ -70,6 +70,7 @@ class Plan:
     augment: bool = False
     seed: int = 0
     keep: int = 2  # newest checkpoints kept, beside the best
+    prune: bool = True  # the run deletes the others; False: who lists them does, once newer ones are listed
     checkpoint_every: int | None = None  # steps; None: ten minutes, and each best epoch
     checkpoint_prefix: str = "step-"  # the worker puts its fence here
     cache: str | None = None  # folder of cached picture features, shared by runs; None: inside `out`

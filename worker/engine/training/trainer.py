@@ -124,7 +124,7 @@ class Run:
             yield from self._save()
             yield Stopped(self.standing.step, str(self.newest))
             return
-        if self.material.ranks.first:
+        if self.material.ranks.first and self.plan.prune:
             checkpoint.prune(out, self.plan.keep, standing.best_name)
         reason = "all epochs are done" if standing.epoch >= self.epochs else "the validation no longer improved"
         yield Done(
@@ -281,7 +281,8 @@ class Run:
         self.saved_step, self.saved_at = standing.step, time.monotonic()
         if not self.material.ranks.first:
             return
-        checkpoint.prune(Path(plan.out), max(1, plan.keep - 1), standing.best_name)
+        if plan.prune:
+            checkpoint.prune(Path(plan.out), plan.keep, standing.best_name)
         path, digest = checkpoint.write(plan, self.material.network, self.stepper.state(), self.stepper.note(standing))
         self.newest = path
         yield Saved(standing.step, str(path), digest, path.name == standing.best_name)
