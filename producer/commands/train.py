@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -34,6 +35,20 @@ class Validation(click.ParamType):  # type: ignore[type-arg]  # generic in click
         except ValueError:
             return str(value)
         return SHARE.convert(share, param, ctx)
+
+
+class Devices(click.ParamType):  # type: ignore[type-arg]  # generic in click's stubs alone
+    """Names of devices, apart by commas."""
+
+    name = "DEVICE,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """One name or more; whether they are there, the worker says."""
+        names = [part.strip() for part in str(value).split(",")]
+        for name in names:
+            if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?|\d+", name):
+                self.fail(f"{name}: takes auto, cpu, mps, cuda:0 or a GPU's number, apart by commas", param, ctx)
+        return names
 
 
 def _several(name: str, kind: Any, text: str) -> Callable[[Decorated], Decorated]:
@@ -71,7 +86,7 @@ def _several(name: str, kind: Any, text: str) -> Callable[[Decorated], Decorated
 @click.option("--preset", type=click.Choice(["notebook"]), help="The well-known notebook's hyper-parameters.")
 @click.option("--keep", type=click.IntRange(1, 1000), help="Newest checkpoints kept, beside the best.  [2]")
 @click.option("--checkpoint-every", type=click.IntRange(1), help="Steps; ten minutes and each best epoch if not given.")
-@click.option("--devices", help="Comma-separated, such as 0,1 or cpu,cpu: one process each.")
+@click.option("--devices", type=Devices(), help="Comma-separated, such as 0,1 or cpu,cpu: one process each.")
 @click.option("--resume", type=int, metavar="RUN", help="Go on with a run that is over; DATASET is not given then.")
 @click.option("--priority", type=click.Choice(["high", "normal", "low"]), default="normal", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Look at data and time, and run nothing.")
@@ -155,10 +170,7 @@ def _changes(dataset: str | None, options: dict[str, Any]) -> dict[str, Any]:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Options that say something, as the plan takes them."""
-    given = {name: value for name, value in options.items() if value is not None and value is not False}
-    if "devices" in given:
-        given["devices"] = [device for device in given["devices"].split(",") if device]
-    return given
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _describe(report: dict[str, Any]) -> None:

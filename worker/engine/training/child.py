@@ -4,7 +4,7 @@ usage: python -m blipq.worker.engine.training.child [--plan FILE] [--resume CHEC
 
 It ends with its parent. SIGTERM and SIGINT: the present step is finished, a checkpoint written, `stopped` is the last
 event, exit 0. Exit 1: a `failed` event says why; 2: plan or data are wrong, and a retry would not help. With several
-devices it starts itself once for each through torchrun; the first reports.
+devices it starts itself once for each through torchrun; the first reports, and we do when one of them is killed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from blipq.worker.engine.training.events import Event, Failed, TrainingError, to_line
 from blipq.worker.engine.training.plan import Plan
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LOST = 3  # exit status of a process of several that ended because another did
 _log = logging.getLogger("blipq.training")
 
 
@@ -56,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(plan: Plan, resume: Path | None, dry_run: bool, events: TextIO, asked: threading.Event) -> int:
+    from blipq.worker.engine.training.ranks import RankLost
+
     reports = os.environ.get("RANK", "0") == "0"
     try:
         if dry_run:
@@ -75,6 +79,9 @@ def _run(plan: Plan, resume: Path | None, dry_run: bool, events: TextIO, asked: 
         if reports:
             _send(events, Failed(kind, str(error)))
         return 2 if kind in ("usage", "data") else 1
+    except RankLost as lost:
+        _log.info("the run ends with another of its processes: %s", lost)
+        return _LOST
     except BrokenPipeError:
         return 1  # nobody listens any more
     except Exception as error:
@@ -91,6 +98,16 @@ def _launch(plan: Plan, resume: Path | None, events: TextIO, asked: threading.Ev
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
+    from blipq.worker.engine.training.pictures import cores
+    from blipq.worker.engine.training.ranks import device_of
+
+    try:
+        for device in plan.devices:
+            device_of(device)
+    except ValueError as error:
+        _send(events, Failed("usage", str(error)))
+        return 2
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // len(plan.devices))))  # torchrun takes 1, and says so
     os.dup2(events.fileno(), 1)  # what the first process inherits
     with tempfile.TemporaryDirectory(prefix="blipq-") as folder:
         file = Path(folder) / "plan.json"
@@ -103,8 +120,20 @@ def _launch(plan: Plan, resume: Path | None, events: TextIO, asked: threading.Ev
         except SignalException:
             return 0  # the processes were told, finished their step and saved
         except ChildFailedError as error:
-            return max(failure.exitcode for failure in error.failures.values()) if error.failures else 1
+            return _fallen(plan, error.failures, events)
     return 0
+
+
+def _fallen(plan: Plan, failures: Mapping[int, Any], events: TextIO) -> int:
+    """The exit status of a run one of whose processes fell; only the first could say why by itself."""
+    statuses = {rank: failure.exitcode for rank, failure in failures.items() if failure.exitcode != _LOST}
+    rank, status = min(statuses.items(), default=(0, 1))
+    if rank or status < 0:
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        why = " (perhaps for want of memory)" if status == -signal.SIGKILL else ""
+        where = f"process {rank + 1} of {len(plan.devices)} ({plan.devices[rank]})"
+        _send(events, Failed("error", f"{where} {how}{why}"))
+    return max(1, status)
 
 
 def _send(events: TextIO, event: Event) -> None:

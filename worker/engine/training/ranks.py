@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -15,6 +16,18 @@ from blipq.worker.engine.precision import pick_device
 PATIENCE = timedelta(hours=12)
 
 
+class RankLost(Exception):
+    """Another process of the run ended: this one cannot go on, and whoever started both says why."""
+
+
+def device_of(name: str) -> torch.device:
+    """A device by its name, or a GPU by its number. Raises ValueError: there is none such."""
+    try:
+        return pick_device(f"cuda:{name}" if name.isdigit() else name)
+    except RuntimeError:  # torch's word for a name that it does not know
+        raise ValueError(f"device {name}: takes auto, cpu, mps, cuda:0 or a GPU's number") from None
+
+
 class Ranks:
     """This process among all of the run; alone when torchrun did not start it."""
 
@@ -23,8 +36,7 @@ class Ranks:
         self.index = int(os.environ.get("RANK", "0"))
         if self.count != len(devices):
             raise ValueError(f"{len(devices)} devices and {self.count} processes: start them through `child`")
-        name = devices[self.index]
-        self.device = pick_device(f"cuda:{name}" if name.isdigit() else name)
+        self.device = device_of(devices[self.index])
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if self.count > 1:
@@ -41,7 +53,8 @@ class Ranks:
         if self.count == 1:
             return values
         together = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(together)
+        with _agreeing():
+            dist.all_reduce(together)
         return list(together.tolist())
 
     def sum_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
@@ -54,7 +67,8 @@ class Ranks:
         learning = list(weights)
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in learning]
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
+        with _agreeing():
+            dist.all_reduce(flat)
         for weight, part in zip(learning, torch.split(flat, [weight.numel() for weight in learning]), strict=True):
             weight.grad = part.view_as(weight)
 
@@ -63,15 +77,25 @@ class Ranks:
         if self.count == 1:
             return values
         parts: list[list[str]] = [[] for _ in range(self.count)]
-        dist.all_gather_object(parts, values)
+        with _agreeing():
+            dist.all_gather_object(parts, values)
         return [value for part in parts for value in part]
 
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.count > 1:
-            dist.barrier()
+            with _agreeing():
+                dist.barrier()
 
     def leave(self) -> None:
         """End the group; nothing is exchanged after it."""
         if self.count > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextmanager
+def _agreeing() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo and NCCL say what their sockets said
+        raise RankLost(str(error)) from None
