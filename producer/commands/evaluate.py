@@ -46,21 +46,22 @@ def evaluate(data: str, models: tuple[str, ...], as_json: bool, **options: Any) 
     names = dict.fromkeys(name for one in found.values() for name in (*one["metrics"], *one["missing"]))
     first = next(iter(found))
     columns = ["metric", *found, *(f"{model} - {first}" for model in list(found)[1:])]
+    others = list(found.values())[1:]
     rows = [
-        [name, *(_figure(one, name) for one in found.values())]
-        + [_figure({"metrics": one["differences"], "missing": {}}, name) for one in list(found.values())[1:]]
+        # What could not be computed says so in its row: for METEOR, how to install it.
+        [name, _figure(found[first]["metrics"], name) or found[first]["missing"].get(name, "")]
+        + [_figure(one["metrics"], name) for one in others]
+        + [_figure(one["differences"], name) for one in others]
         for name in names
     ]
     emit(columns, rows, "table")
     click.echo(f"{answer['pictures']:,} pictures of {data}; [95 % intervals by 1,000 bootstrap samples]")
-    for name, why in next(iter(found.values()))["missing"].items():
-        say(f"no {name}: {why}")
     for warning in answer["warnings"]:
         say(f"Warning: {warning}")
 
 
-def _figure(one: dict[str, Any], name: str) -> str:
-    if name not in one["metrics"]:
+def _figure(metrics: dict[str, Any], name: str) -> str:
+    if name not in metrics:
         return ""
-    metric = one["metrics"][name]
+    metric = metrics[name]
     return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"

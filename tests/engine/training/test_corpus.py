@@ -53,6 +53,32 @@ def test_a_seeded_share_of_the_pictures_is_held_out(photos, gathered):
     assert names(gathered(folder, seed=1)[0].validation) != names(first.validation)
 
 
+def test_a_picture_that_was_looked_at_is_not_decoded_again(photos, decode, tmp_path):
+    # Given a decoder that counts, and a copy of one picture
+    folder, decoded = photos(4), []
+    (folder / "copy.png").write_bytes((folder / "000.png").read_bytes())
+    add(folder, {"file_name": "copy.png", "text": "a red square"})
+
+    def counting(data):
+        decoded.append(data)
+        return decode(data)
+
+    sources = open_data(str(folder), "train", None, None, None, tmp_path / "scratch")
+    pictures = Pictures(*sources, counting, (32, 32))
+    looking = gather(*sources, 0.0, 0, counting, 1, pictures.keep)
+    while True:
+        try:
+            next(looking)
+        except StopIteration as end:
+            corpus = end.value
+            break
+    assert (len(corpus.train), len(decoded)) == (4, 5)
+    # When the run asks for the pixels, they are those of decoding it anew
+    for photo in corpus.train:
+        assert np.array_equal(pictures.pixels(photo), decode((folder / photo.name).read_bytes()))
+    assert len(decoded) == 5
+
+
 def test_copies_of_a_picture_are_one_and_never_on_both_sides(photos, gathered):
     # Given each picture a second time under another name and with another caption
     folder = photos(24)

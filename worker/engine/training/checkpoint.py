@@ -22,21 +22,10 @@ WEIGHTS = "model.safetensors"
 STATE = "training.safetensors"
 
 # What may differ between a run and its resume; the rest would break its series of losses.
-MAY_CHANGE = frozenset(
-    {
-        "out",
-        "epochs",
-        "patience",
-        "keep",
-        "prune",
-        "checkpoint_every",
-        "checkpoint_prefix",
-        "cache",
-        "devices",
-        "base",
-        "data",
-    }  # fmt: skip
-)
+MAY_CHANGE = frozenset((
+    "out", "epochs", "patience", "keep", "prune", "checkpoint_every", "checkpoint_prefix", "cache", "devices", "base",
+    "data",
+))  # fmt: skip
 
 
 @dataclass

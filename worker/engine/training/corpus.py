@@ -84,22 +84,31 @@ class Notes:
 
 # What `gather` asks of a picture: its decoded pixels. ValueError: the reason why it is no picture.
 Decode = Callable[[bytes], np.ndarray]
+# Who may want the pixels later: whether the picture is of the named split, its row, its pixels.
+Keep = Callable[[bool, int, np.ndarray], None]
 
 
 def gather(
-    train: Source, named: Source | None, share: float, seed: int, decode: Decode, threads: int
+    train: Source,
+    named: Source | None,
+    share: float,
+    seed: int,
+    decode: Decode,
+    threads: int,
+    keep: Keep = lambda named, row, pixels: None,
 ) -> Generator[Event, None, Corpus]:
     """Read and decode every picture once; yields notes on bad pairs and progress, returns the split corpus.
 
-    Two files with equal pixels are one picture: its captions are put together, and it is never on both sides.
+    Two files with equal pixels are one picture: its captions are put together, and it is never on both sides. `keep`
+    gets the pixels of each picture of the corpus, so that the run need not decode it again.
 
     Raises TrainingError: no pair is left.
     """
     notes = Notes()
-    kept = yield from _look(train, False, decode, threads, notes)
+    kept = yield from _look(train, False, decode, threads, notes, keep)
     held: dict[str, Photo] = {}
     if named is not None:
-        held = yield from _look(named, True, decode, threads, notes)
+        held = yield from _look(named, True, decode, threads, notes, keep)
         for content in kept.keys() & held.keys():
             yield from notes.of("duplicate", "also in the validation split: not learned from", kept.pop(content).name)
     elif len(kept) < SPLIT_MINIMUM:
@@ -129,32 +138,33 @@ def _draw(contents: Sequence[str], share: float, seed: int) -> list[str]:
 
 
 def _look(
-    source: Source, named: bool, decode: Decode, threads: int, notes: Notes
+    source: Source, named: bool, decode: Decode, threads: int, notes: Notes, keep: Keep
 ) -> Generator[Event, None, dict[str, Photo]]:
     """Look at each row; photos by the hash of their pixels, in the order of the rows."""
 
-    def look(row: int) -> tuple[int, str, list[str], str, str, str]:
+    def look(row: int) -> tuple[int, str, list[str], str, np.ndarray | None, str]:
         name, captions = source.name(row), source.captions(row)
         if not any(captions):
-            return row, name, captions, "", "", ""
+            return row, name, captions, "", None, ""
         try:
             data = source.read(row)
             pixels = decode(data)
         except (OSError, ValueError) as error:
-            return row, name, captions, "", "", str(error) or type(error).__name__
-        return row, name, captions, hashlib.sha256(data).hexdigest(), hashlib.sha256(pixels.tobytes()).hexdigest(), ""
+            return row, name, captions, "", None, str(error) or type(error).__name__
+        return row, name, captions, hashlib.sha256(data).hexdigest(), pixels, ""
 
     photos: dict[str, Photo] = {}
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(source), CHUNK):
             rows = range(start, min(start + CHUNK, len(source)))
-            for row, name, captions, sha256, content, bad in pool.map(look, rows):
+            for row, name, captions, sha256, pixels, bad in pool.map(look, rows):
                 if not all(captions) or not captions:
                     yield from notes.of("empty caption", "the caption is empty: left out", name)
                 if bad:
                     yield from notes.of("bad picture", bad, name)
-                if not content:
+                if pixels is None:
                     continue
+                content = hashlib.sha256(pixels.tobytes()).hexdigest()
                 photo = Photo(named, row, name, sha256, tuple(dict.fromkeys(filter(None, captions))))
                 if content in photos:
                     first = photos[content]
@@ -162,6 +172,8 @@ def _look(
                     if name != first.name:
                         yield from notes.of("duplicate", f"the same picture as {first.name}: taken as one", name)
                     photo = replace(first, captions=both)
+                else:
+                    keep(named, row, pixels)
                 photos[content] = photo
             yield Progress("looking at the pictures", rows.stop, len(source))
     return photos

@@ -68,6 +68,8 @@ def compare(material: Material, best: Path, step: int) -> Generator[Event, None,
             yield Progress(f"captions of {model}", len(texts), len(mine))
         captioner.close()
         candidates[model] = material.ranks.gather(texts)
+    if not material.ranks.first:
+        return  # one process scores: METEOR's Java alone takes 1 GB
     compared = metrics.compare([list(photo.captions) for photo in photos], candidates)
     for model, found in compared.scores.items():
         yield Evaluation(

@@ -120,11 +120,12 @@ def prepare(
     named = plan.validation if isinstance(plan.validation, str) else None
     sources = open_data(plan.data, plan.split, named, plan.image_column, plan.text_column, out / "tables")
     decode = decoder(decoders, network.size, network.resample)
+    pictures = Pictures(*sources, decode, network.size)
     if ranks.first:
         checkpoint.clear(out)
         if resume is None or not (out / PAIRS).is_file():
             share = 0.0 if isinstance(plan.validation, str) else float(plan.validation)
-            corpus = yield from gather(*sources, share, plan.seed, decode, threads)
+            corpus = yield from gather(*sources, share, plan.seed, decode, threads, pictures.keep)
             corpus.write(out / PAIRS)
     ranks.wait()
     corpus = Corpus.read(out / PAIRS)
@@ -136,7 +137,6 @@ def prepare(
         yield from _remarks(encoder, [photo.name for photo in photos])
     network.prepare(plan, ranks.device)
     precision = Precision(pick_precision(plan.precision, ranks.device), ranks.device)
-    pictures = Pictures(*sources, decode, network.size)
     features = None
     if plan.freeze == "vision" and not plan.augment:
         features = Features(Path(plan.cache or out / "features"), network, photos, precision)

@@ -65,10 +65,14 @@ class Pictures:
             raise TrainingError(
                 "data", f"{photo.name} changed since the run began ({error}): restore it, or start a new run"
             ) from None
+        self.keep(*key, pixels)
+        return pixels
+
+    def keep(self, named: bool, row: int, pixels: np.ndarray) -> None:
+        """Keep decoded pixels of a row in memory, where there is room for them."""
         if pixels.nbytes <= self._room:
             self._room -= pixels.nbytes
-            self._kept[key] = pixels
-        return pixels
+            self._kept[named, row] = pixels
 
 
 def decoder(pool: DecodePool, size: tuple[int, int], resample: int) -> Decode:
