@@ -176,8 +176,10 @@ def _draw_losses(axes: Axes, steps: Sequence[StepRow], epochs: Sequence[EpochRow
         axes.plot([row.step for row in held], losses, color=VERMILION, linewidth=1.8, marker="o", markersize=4,
                   label="validation")  # fmt: skip
         best = min(held, key=lambda row: row.validation_loss or 0.0)
+        # The last epoch is often the best, and lies on the edge.
         axes.plot([best.step], [best.validation_loss or 0.0], linestyle="none", marker="o", markersize=10,
-                  markerfacecolor="none", markeredgecolor=BLACK, label=f"best: epoch {best.epoch}")  # fmt: skip
+                  markerfacecolor="none", markeredgecolor=BLACK, clip_on=False,
+                  label=f"best: epoch {best.epoch}")  # fmt: skip
     # Single batches may jump far above: what is judged is the means and the validation.
     if every:
         low, high = min(every), max(every)

@@ -60,7 +60,11 @@ def _several(name: str, kind: Any, text: str) -> Callable[[Decorated], Decorated
 )
 @click.argument("dataset", required=False)
 @click.option("--model", multiple=True, help="The base: a Hub id, a folder, demo, run:3 or an alias.  [BLIPQ_MODEL]")
-@_several("epochs", click.IntRange(1), "Run so many, keep the best; else at most 10 with an early stop.")
+@_several(
+    "epochs",
+    click.IntRange(1),
+    "Run so many, keep the best; else at most 30 (6 from 1,000 pictures on), with an early stop.",
+)
 @_several("lr", POSITIVE, "Peak learning rate; by size of data and model if not given.")
 @_several("batch-size", click.IntRange(1, 65_536), "Pairs a forward pass.  [8]")
 @_several("accumulation", click.IntRange(1, 65_536), "Forward passes a step.  [1]")

@@ -88,19 +88,6 @@ def test_the_child_dies_with_its_parent(photos, plan_of, tmp_path):
     pytest.fail("the child outlived its parent by 5 s")
 
 
-def test_a_dry_run_tells_sizes_samples_steps_and_time_and_keeps_nothing(photos, plan_of, child):
-    plan = plan_of(photos(30), epochs=3)
-    (report,), status = child(plan, "--dry-run").end()
-    assert status == 0
-    assert (report["pictures"], report["validation_pictures"], report["steps"]) == (27, 3, 42)
-    assert len(report["samples"]) == 3
-    assert report["token_lengths"] == {"shortest": 12, "median": 12, "longest": 12}
-    assert report["samples"][0]["caption"].startswith("a ")
-    assert report["seconds"]["total"] > report["seconds"]["step"] > 0
-    assert report["plan"]["freeze"] == "vision"
-    assert not Path(plan.out).exists()
-
-
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -116,15 +103,12 @@ def test_a_wrong_plan_is_one_line_and_exit_2(child, values, says):
     assert "\n" not in event["message"]
 
 
-@pytest.mark.parametrize("hub", ["offline", "silent"])
-def test_a_dataset_that_cannot_be_reached_is_said_within_10_seconds(plan_of, child, tmp_path, hub):
-    # Given no network, or a Hub that takes the call and never answers
+def test_a_dataset_that_cannot_be_reached_is_said_within_10_seconds(plan_of, child, tmp_path):
+    # Given a Hub that takes the call and never answers
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        reach = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": f"http://127.0.0.1:{port}"} if hub == "silent" else {}
-        running = child(
-            plan_of(tmp_path).to_json() | {"data": "ybelkada/football-dataset"}, HF_HOME=str(tmp_path / "hf"), **reach
-        )
+        reach = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        plan = plan_of(tmp_path).to_json() | {"data": "ybelkada/football-dataset"}
+        running = child(plan, HF_HOME=str(tmp_path / "hf"), **reach)
         events, status = running.end()
     # Then one line says so, and what to do
     assert status == 2

@@ -148,3 +148,11 @@ def test_a_missing_file_is_an_os_error(folder, tmp_path):
     source, _ = opened(folder, tmp_path)
     with pytest.raises(FileNotFoundError):
         source.read(0)
+
+
+def test_a_dataset_of_the_hub_without_a_network_is_one_line_with_what_to_do(tmp_path):
+    # Given no network (`HF_HUB_OFFLINE` is set for all tests), and nothing downloaded before
+    with pytest.raises(TrainingError, match="give a folder of photos with captions") as failure:
+        sources.open_data("nobody/at-all", "train", None, None, None, tmp_path)
+    assert str(failure.value).startswith("dataset nobody/at-all cannot be reached (")
+    assert "\n" not in str(failure.value)
