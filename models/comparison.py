@@ -45,7 +45,7 @@ def compare(connection: Connection, first: int, second: int) -> list[Pair]:
         .join(after, (after.c.image_id == file.c.image_id) & (after.c.recipe_id == recipes[1]))
         .order_by(file.c.path)
     )
-    pairs = [Pair(*row) for row in rows.tuples()]
+    pairs = [Pair(*row) for row in rows]
     if not pairs:
         raise NothingToCompare(f"jobs {first} and {second} have no captioned photo in common")
     return pairs
@@ -73,7 +73,7 @@ def corrected(connection: Connection, job_id: int) -> list[tuple[str, str]]:
         .group_by(image.c.id, edit.c.text)
         .order_by(image.c.id)
     )
-    return list(rows.tuples())
+    return [(*row,) for row in rows]
 
 
 def _recipe(connection: Connection, job_id: int) -> int:

@@ -59,7 +59,8 @@ def retry(job: int, everything: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("queue", type=QUEUE, default="caption")
-def pause(queue: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def pause(queue: str, as_json: bool) -> None:
     """Hand out no more work of QUEUE (caption or train); what runs ends its batch.
 
     \b
@@ -67,12 +68,16 @@ def pause(queue: str) -> None:
     blipq pause train
     """
     _set_paused(queue, True)
-    click.echo(f"queue {queue} is paused: blipq resume {queue}")
+    if as_json:
+        emit_json({"queue": queue, "paused": True})
+    else:
+        click.echo(f"queue {queue} is paused: blipq resume {queue}")
 
 
 @click.command()
 @click.argument("queue", type=QUEUE, default="caption")
-def resume(queue: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def resume(queue: str, as_json: bool) -> None:
     """Go on handing out work of QUEUE.
 
     \b
@@ -83,7 +88,10 @@ def resume(queue: str) -> None:
 
     _set_paused(queue, False)
     call(settings.load(), [0])
-    click.echo(f"queue {queue} goes on")
+    if as_json:
+        emit_json({"queue": queue, "paused": False})
+    else:
+        click.echo(f"queue {queue} goes on")
 
 
 def _set_paused(queue: str, paused: bool) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from blipq.producer.output import emit_json
+
 
 @click.group()
 def db() -> None:
@@ -16,27 +18,35 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def upgrade(as_json: bool) -> None:
     """Bring the database's schema up to this version. Stop the workers of an older version first."""
     from blipq import settings
     from blipq.models import migrate
     from blipq.models.database import open_ledger
 
     ledger = open_ledger(settings.load())
-    before = migrate.state(ledger)
-    if before[0] == "newer":
+    state, before = migrate.state(ledger)
+    if state == "newer":
         migrate.check_schema(ledger)
-    if before[0] != "current":
+    if state != "current":
         migrate.upgrade(ledger)
-    click.echo(f"schema {migrate.HEAD}" + ("" if before[0] == "current" else f" (was {before[1] or 'empty'})"))
+    if as_json:
+        emit_json({"schema": migrate.HEAD, "was": before})
+    else:
+        click.echo(f"schema {migrate.HEAD}" + ("" if state == "current" else f" (was {before or 'empty'})"))
 
 
 @db.command()
-def current() -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def current(as_json: bool) -> None:
     """Show the schema's version, and whether this blipq can use it."""
     from blipq import settings
     from blipq.models import migrate
     from blipq.models.database import open_ledger
 
-    found, revision = migrate.state(open_ledger(settings.load()))
-    click.echo(f"schema {revision or 'none'}: {found} (this blipq knows {migrate.HEAD})")
+    state, revision = migrate.state(open_ledger(settings.load()))
+    if as_json:
+        emit_json({"schema": revision, "state": state, "knows": migrate.HEAD})
+    else:
+        click.echo(f"schema {revision or 'none'}: {state} (this blipq knows {migrate.HEAD})")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from blipq.producer.output import say
+from blipq.producer.output import emit, emit_json, say
 
 SCENES = 24
 
@@ -16,7 +17,8 @@ SCENES = 24
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to draw; $BLIPQ_HOME/demo if not given.")
 @click.option("--seed", type=int, default=1, show_default=True)
-def demo(folder: Path | None, seed: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def demo(folder: Path | None, seed: int, as_json: bool) -> None:
     """Draw 24 scenes, caption them with the bundled demo checkpoint, and show what SQL says.
 
     The checkpoint is a tiny BLIP that knows drawn scenes alone: it shows the machine, not what BLIP sees in a photo.
@@ -30,7 +32,6 @@ def demo(folder: Path | None, seed: int) -> None:
     from blipq.producer import enqueue as enqueueing
     from blipq.producer.follow import follow, last_line
     from blipq.producer.ledger import open_ready
-    from blipq.producer.output import emit
 
     asked = settings.load()
     ledger = open_ready(asked)
@@ -49,17 +50,17 @@ def demo(folder: Path | None, seed: int) -> None:
     with ledger.read() as connection:
         said = {Path(path).name: caption for path, caption in connection.exec_driver_sql(query)}
     right = sum(said.get(name) == caption for name, caption in truth.items())
-    emit(
-        ("picture", "caption", "truth"),
-        [
-            (name, said.get(name), "the same" if said.get(name) == caption else caption)
-            for name, caption in truth.items()
-        ],
-        "table",
-    )
-    click.echo(last_line(job))
-    click.echo(f"{right} of {SCENES} word for word; none of these captions was in the checkpoint's training.")
-    click.echo(f'\nThe captions are rows now:\n  blipq sql "{query}"')
-    if ledger.sqlite_path is not None:
-        click.echo(f'  sqlite3 {ledger.sqlite_path} "{query}"')
+    if as_json:
+        captions = [{"picture": name, "caption": said.get(name), "truth": caption} for name, caption in truth.items()]
+        emit_json(
+            {**asdict(job), "job": job.id, "folder": str(folder.absolute()), "right": right, "captions": captions}
+        )
+    else:
+        shown = {name: "the same" if said.get(name) == caption else caption for name, caption in truth.items()}
+        emit(("picture", "caption", "truth"), [(name, said.get(name), true) for name, true in shown.items()], "table")
+        click.echo(last_line(job))
+        click.echo(f"{right} of {SCENES} word for word; none of these captions was in the checkpoint's training.")
+        click.echo(f'\nThe captions are rows now:\n  blipq sql "{query}"')
+        if ledger.sqlite_path is not None:
+            click.echo(f'  sqlite3 {ledger.sqlite_path} "{query}"')
     sys.exit(0 if job.state == "done" and not job.failed else 1)

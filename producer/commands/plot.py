@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from blipq.producer.output import emit_json
+
 OUT = click.option(
     "--out", "-o", "paths", type=click.Path(path_type=Path), multiple=True, help=".png or .svg; may be given twice."
 )
@@ -30,7 +32,8 @@ class Grid(click.ParamType):  # type: ignore[type-arg]  # generic in click's stu
 @click.command()
 @click.argument("run", type=int)
 @OUT
-def plot(run: int, paths: tuple[Path, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def plot(run: int, paths: tuple[Path, ...], as_json: bool) -> None:
     """Draw the losses, learning rate and metrics of RUN; into run-RUN.png if no --out is given.
 
     \b
@@ -54,15 +57,15 @@ def plot(run: int, paths: tuple[Path, ...]) -> None:
         ]
     paths = paths or (Path(f"run-{run}.png"),)
     plot_run(f"run {run}: {_short(status.base)} on {_short(status.data)}", steps, epochs, paths)
-    for path in paths:
-        click.echo(path)
+    _tell(paths, {"run": run} if as_json else None)
 
 
 @click.command()
 @click.argument("what", nargs=-1, required=True, metavar="JOB [JOB] | DATASET")
 @click.option("--grid", type=Grid(), default="2x3", show_default=True, help="Rows x columns.")
 @OUT
-def show(what: tuple[str, ...], grid: tuple[int, int], paths: tuple[Path, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def show(what: tuple[str, ...], grid: tuple[int, int], paths: tuple[Path, ...], as_json: bool) -> None:
     """Draw photos with their captions: of a JOB, of two jobs beside each other, or of a DATASET to look into it.
 
     \b
@@ -80,8 +83,7 @@ def show(what: tuple[str, ...], grid: tuple[int, int], paths: tuple[Path, ...]) 
             title, tiles = _of_data(" ".join(what), rows * columns, Path(scratch))
         paths = paths or (Path("photos.png"),)
         show_grid(title, tiles, columns, paths)
-    for path in paths:
-        click.echo(path)
+    _tell(paths, {"title": title, "photos": len(tiles)} if as_json else None)
 
 
 def _of_jobs(jobs: list[int], count: int) -> tuple[str, list[Any]]:
@@ -115,6 +117,15 @@ def _of_data(data: str, count: int, scratch: Path) -> tuple[str, list[Any]]:
     answer = ask("blipq.worker.samples", {"data": found, "count": count, "folder": str(scratch)})
     tiles = [Tile(Path(one["picture"]), [("", text) for text in one["captions"]]) for one in answer["samples"]]
     return f"{_short(data)}: {answer['pictures']:,} rows", tiles
+
+
+def _tell(paths: tuple[Path, ...], values: dict[str, Any] | None) -> None:
+    """The files that were drawn: a line each, or JSON with what there is to say besides."""
+    if values is not None:
+        emit_json({**values, "files": [str(path.absolute()) for path in paths]})
+        return
+    for path in paths:
+        click.echo(path)
 
 
 def _short(name: str) -> str:

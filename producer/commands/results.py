@@ -6,8 +6,6 @@ import click
 
 from blipq.producer.output import FORMATS, emit
 
-COLUMNS = ("path", "caption", "score", "flag", "model", "prompt", "source", "created_at")
-
 
 @click.command()
 @click.argument("job", type=int, required=False)
@@ -28,7 +26,6 @@ def results(job: int | None, failed: bool, flagged: bool, limit: int | None, for
     from blipq.producer.ledger import open_ready
 
     ledger = open_ready(settings.load())
-    form = "jsonl" if as_json else form
     with ledger.read() as connection:
         if failed:
             columns, rows = reading.failed(connection, job, limit)
@@ -36,4 +33,4 @@ def results(job: int | None, failed: bool, flagged: bool, limit: int | None, for
             columns, rows = reading.of_job(connection, job, flagged=flagged, limit=limit)
         else:
             columns, rows = reading.current(connection, flagged=flagged, limit=limit)
-        emit(columns, rows, form)
+        emit(columns, rows, "jsonl" if as_json else form)

@@ -10,7 +10,8 @@ from blipq.producer.output import FORMATS, emit
 @click.command()
 @click.argument("query")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-def sql(query: str, form: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
+def sql(query: str, form: str, as_json: bool) -> None:
     """Run QUERY on the ledger, read-only. Views: photos, results, failures, jobs, training_curve, leaderboard.
 
     \b
@@ -24,4 +25,4 @@ def sql(query: str, form: str) -> None:
     ledger = open_ready(settings.load())
     with ledger.read() as connection:
         columns, rows = run_query(connection, query)
-        emit(columns, rows, form)
+        emit(columns, rows, "jsonl" if as_json else form)

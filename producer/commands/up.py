@@ -7,10 +7,13 @@ import sys
 
 import click
 
+from blipq.producer.output import emit_json
+
 
 @click.command()
 @click.option("--detach", "-d", is_flag=True, help="Run behind, until `blipq down`.")
-def up(detach: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="With --detach: one line of JSON on stdout.")
+def up(detach: bool, as_json: bool) -> None:
     """Keep broker and workers of this machine: here until Ctrl-C, or behind with --detach.
 
     \b
@@ -21,11 +24,17 @@ def up(detach: bool) -> None:
     from blipq.producer.errors import UserError
     from blipq.producer.ledger import open_ready
 
+    if as_json and not detach:
+        raise click.UsageError("--json goes with --detach: in the foreground nothing is answered")
     asked = settings.load()
     open_ready(asked)
     if detach:
         started = daemon.start(asked, idle=None)
-        click.echo(f"the daemon {'was started' if started else 'runs already'}: log in {daemon.log_path(asked)}")
+        log = daemon.log_path(asked)
+        if as_json:
+            emit_json({"started": started, "log": str(log)})
+        else:
+            click.echo(f"the daemon {'was started' if started else 'runs already'}: log in {log}")
         return
     running = daemon.running(asked)
     if running is not None:
@@ -34,7 +43,8 @@ def up(detach: bool) -> None:
 
 
 @click.command()
-def down() -> None:
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def down(as_json: bool) -> None:
     """Stop the local daemon after its present batch; what is left stays queued.
 
     \b
@@ -44,7 +54,10 @@ def down() -> None:
     from blipq.producer import daemon
 
     stopped = daemon.stop(settings.load())
-    click.echo("the daemon stopped" if stopped else "no daemon runs")
+    if as_json:
+        emit_json({"stopped": stopped})
+    else:
+        click.echo("the daemon stopped" if stopped else "no daemon runs")
 
 
 @click.command()

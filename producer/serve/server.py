@@ -8,13 +8,13 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 
 from blipq.models.database import Ledger
 from blipq.producer.errors import UserError
-from blipq.producer.output import say
 from blipq.producer.serve.app import create_app
 from blipq.settings import Settings
 
@@ -30,8 +30,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def run(settings: Settings, ledger: Ledger, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises UserError where the port cannot be had."""
+def run(settings: Settings, ledger: Ledger, host: str, port: int, told: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; `told` gets the address. Raises UserError where the port cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,5 +58,5 @@ def run(settings: Settings, ledger: Ledger, host: str, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in order
         signal.signal(number, lambda *_: sys.exit(0))
     shown = f"[{host}]" if family == socket.AF_INET6 else host
-    say(f"blipq listens on http://{shown}:{listening.getsockname()[1]}")
+    told(f"http://{shown}:{listening.getsockname()[1]}")
     uvicorn.Server(config).run(sockets=[listening])
