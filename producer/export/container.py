@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+from blipq.producer.export import jpeg
+from blipq.producer.export.part import NoPlace, Part, joined
+
 _PNG_XMP = b"XML:com.adobe.xmp"
 _PACKET_LIMIT = 16_000_000  # bytes that a compressed packet may unfold to
 _XMP_FLAG, _ALPHA_FLAG = 0x04, 0x10  # of WebP's extended header
 _WITHOUT_XMP = bytes(byte & ~_XMP_FLAG for byte in range(256))
-_JPEG_LIMIT = 65_535 - 2 - len(_JPEG_XMP)
-
-
-class NoPlace(ValueError):
-    """A file that no caption can be written into without harm; the message says why."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A stretch of a file. `packet` is what it holds where it is the file's XMP."""
-
-    data: bytes
-    name: bytes = b""
-    packet: bytes | None = None
 
 
 def take_apart(data: bytes) -> list[Part]:
-    """All of a file as parts. Raises NoPlace: another format, a broken one, or one that counts its bytes."""
+    """All of a file as parts. Raises NoPlace: another format, a broken one, or several pictures that would be lost."""
     try:
         if data.startswith(b"\xff\xd8\xff"):
-            return list(_jpeg(data))
+            return list(jpeg.take_apart(data))
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return list(_png(data))
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -51,12 +39,14 @@ def packet_of(parts: list[Part]) -> bytes | None:
 
 def put_together(parts: list[Part], packet: bytes) -> bytes:
     """The file with another packet, or with its first. Raises NoPlace where it does not fit."""
-    build = {b"jpeg": _with_jpeg, b"png": _with_png, b"webp": _with_webp}[parts[0].name]
+    build = {b"jpeg": jpeg.put_together, b"png": _with_png, b"webp": _with_webp}[parts[0].name]
     return build(parts, packet)
 
 
 def picture_of(parts: list[Part]) -> list[bytes]:
     """All that a file holds but its XMP and what counts it: equal before and after, or the picture was harmed."""
+    if parts[0].name == b"jpeg":
+        return jpeg.picture_of(parts)
     kept = [part for part in parts if part.packet is None]
     if parts[0].name != b"webp":
         return [part.data for part in kept]
@@ -64,44 +54,6 @@ def picture_of(parts: list[Part]) -> list[bytes]:
         kept.append(Part(_extended(kept[1]), b"VP8X"))  # the one that XMP makes necessary
     headers = [part.data[8:9].translate(_WITHOUT_XMP) + part.data[9:] for part in kept if part.name == b"VP8X"]
     return headers + [part.data for part in kept if part.name not in (b"webp", b"VP8X")]
-
-
-def _jpeg(data: bytes) -> Iterator[Part]:
-    yield Part(data[:2], b"jpeg")
-    at = 2
-    while True:
-        start = at
-        if data[at] != 0xFF:
-            raise NoPlace("its structure is broken")
-        while data[at] == 0xFF:
-            at += 1
-        marker = data[at]
-        end = at + 1 + int.from_bytes(data[at + 1 : at + 3])
-        if marker == 0xDA:
-            if data.find(b"\xff\xd9", end) < 0:
-                raise NoPlace("it is cut short")
-            yield Part(data[start:], b"SOS")
-            return
-        if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or end < at + 3 or end > len(data):
-            raise NoPlace("its structure is broken")
-        body = data[at + 3 : end]
-        if marker == 0xE2 and body.startswith(b"MPF\0"):
-            raise NoPlace("it holds several pictures, found by their distance in bytes; --to xmp writes beside it")
-        is_xmp = marker == 0xE1 and body.startswith(_JPEG_XMP)
-        name = b"head" if marker == 0xE0 or (marker == 0xE1 and body.startswith(b"Exif\0")) else b"segment"
-        yield Part(data[start:end], name, body.removeprefix(_JPEG_XMP) if is_xmp else None)
-        at = end
-
-
-def _with_jpeg(parts: list[Part], packet: bytes) -> bytes:
-    if len(packet) > _JPEG_LIMIT:
-        raise NoPlace(f"its XMP would have {len(packet):,} bytes, and a JPEG holds {_JPEG_LIMIT:,}; use --to xmp")
-    body = _JPEG_XMP + packet
-    segment = b"\xff\xe1" + (len(body) + 2).to_bytes(2) + body
-    heads = 1
-    while parts[heads].name == b"head":
-        heads += 1
-    return _joined(parts, segment, behind=heads)
 
 
 def _png(data: bytes) -> Iterator[Part]:
@@ -125,7 +77,7 @@ def _png(data: bytes) -> Iterator[Part]:
 def _with_png(parts: list[Part], packet: bytes) -> bytes:
     body = b"iTXt" + _PNG_XMP + b"\0\0\0\0\0" + packet
     chunk = (len(body) - 4).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
-    return _joined(parts, chunk, behind=2)
+    return joined(parts, chunk, behind=2)
 
 
 def _webp(data: bytes) -> Iterator[Part]:
@@ -156,7 +108,7 @@ def _with_webp(parts: list[Part], packet: bytes) -> bytes:
         for part in parts
     ]
     rest = parts[-1].data
-    whole = _joined(parts[:-1], chunk, behind=len(parts) - 1)
+    whole = joined(parts[:-1], chunk, behind=len(parts) - 1)
     return b"RIFF" + (len(whole) - 8).to_bytes(4, "little") + whole[8:] + rest
 
 
@@ -174,14 +126,6 @@ def _extended(frame: Part) -> bytes:
         raise NoPlace("its structure is broken")
     size = (wide - 1).to_bytes(3, "little") + (high - 1).to_bytes(3, "little")
     return b"VP8X" + (10).to_bytes(4, "little") + bytes([flags, 0, 0, 0]) + size
-
-
-def _joined(parts: list[Part], fresh: bytes, behind: int) -> bytes:
-    """The parts with their XMP exchanged for `fresh`; where there is none, `fresh` comes behind so many parts."""
-    if any(part.packet is not None for part in parts):
-        return b"".join(fresh if part.packet is not None else part.data for part in parts)
-    data = [part.data for part in parts]
-    return b"".join([*data[:behind], fresh, *data[behind:]])
 
 
 def _unfold(data: bytes) -> bytes:

@@ -18,9 +18,10 @@ from blipq.models.database import Ledger
 from blipq.models.schema import file
 from blipq.models.selection import Photo
 from blipq.producer.export.aside import aside
-from blipq.producer.export.container import NoPlace, packet_of, picture_of, put_together, take_apart
+from blipq.producer.export.container import packet_of, picture_of, put_together, take_apart
 from blipq.producer.export.outcome import Outcome
 from blipq.producer.export.packet import BadXmp, described
+from blipq.producer.export.part import NoPlace
 from blipq.producer.export.sidecar import reason
 
 TOGETHER = 100  # files a transaction: a crash in between costs that many reads at the next enqueue, and no caption

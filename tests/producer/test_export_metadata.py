@@ -16,9 +16,10 @@ from PIL import Image
 
 from blipq.models.intake import Found
 from blipq.models.selection import Selection
-from blipq.producer.export.container import NoPlace, packet_of, picture_of, put_together, take_apart
+from blipq.producer.export.container import packet_of, picture_of, put_together, take_apart
 from blipq.producer.export.order import Order, export
 from blipq.producer.export.packet import BadXmp, described, description
+from blipq.producer.export.part import NoPlace
 from blipq.producer.scan import look
 from blipq.settings import Settings
 from blipq.worker.engine.identity import identify
@@ -227,7 +228,7 @@ def test_a_file_that_changed_since_is_not_touched(library: Any) -> None:
     ("data", "says"),
     [
         (b"GIF89a", "JPEG, PNG and WebP"),
-        (b"\xff\xd8\xff\xe2\x00\x08MPF\0MM\xff\xda", "several pictures"),
+        (b"\xff\xd8\xff\xe2\x00\x08MPF\0MM\xff\xda\0\2\xff\xd9", "several pictures is broken"),
         (b"\xff\xd8\xff\xe0\xff\xff", "broken"),
         (b"\x89PNG\r\n\x1a\n\0\0\xff\xffIHDR", "broken"),
         (b"RIFF\xff\xff\0\0WEBPVP8 ", "broken"),

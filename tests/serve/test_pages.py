@@ -224,11 +224,11 @@ def test_a_training_run_shows_its_curves_while_it_goes_on(captioned: Any, page: 
         training.begin(connection, made.id, plan={"epochs": 3}, pictures=100, steps=450)
         training.add_steps(connection, made.id, [_step(n) for n in range(1, 301)])
         for number in (1, 2):
-            metrics = {"BLEU-4": 0.2 + 0.1 * number, "CIDEr-D": 0.6 + 0.2 * number}
+            metrics = {"bleu_4": 0.2 + 0.1 * number, "cider_d": 0.6 + 0.2 * number}
             loss = 2.0 / number
             training.add_epoch(connection, made.id, Epoch(number, 150 * number, loss, loss + 0.3, metrics, 12.0))
         training.add_evaluation(
-            connection, made.id, data="scenes", model=f"run:{made.id}", figures={"CIDEr-D": Figure(1.0)}, pictures=10
+            connection, made.id, data="scenes", model=f"run:{made.id}", figures={"cider_d": Figure(1.0)}, pictures=10
         )
     try:
         page.goto("/runs")
