@@ -79,6 +79,11 @@ def status(connection: Connection, run_id: int) -> RunStatus:
     )
 
 
+def of_job(connection: Connection, job_id: int) -> int | None:
+    """The run that a training job does."""
+    return connection.scalar(select(run.c.id).where(run.c.job_id == job_id))
+
+
 def leaderboard(connection: Connection) -> list[RowMapping]:
     """All runs as the view ranks them: by data, the lowest validation loss first, those without one last."""
     query = text(
@@ -117,6 +122,14 @@ def remarks(connection: Connection, run_id: int, since: int = 0) -> list[dict[st
     """What a person should know of a run, in the order in which it was said."""
     query = select(remark).where(remark.c.run_id == run_id, remark.c.id > since).order_by(remark.c.id)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def grouped(remarks: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """Kind, message and the names that it is said of: a thousand captions that were cut are one remark."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in remarks:
+        found.setdefault((row["kind"], row["message"]), []).extend([row["name"]] if row["name"] else [])
+    return [(*said, names) for said, names in found.items()]
 
 
 def evaluations(connection: Connection, run_id: int) -> dict[str, dict[str, dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,12 +13,14 @@ from typing import Any
 import click
 
 FORMATS = ("table", "csv", "jsonl", "json")
+WORDS = 30  # places of a terminal that a column of words keeps
+BETWEEN = 3  # places between two columns
 
 
-def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str) -> None:
-    """Print rows in one of `FORMATS`; all but the table stream."""
+def emit(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str, spare: Sequence[str] = ()) -> None:
+    """Print rows in one of `FORMATS`; all but the table stream. A terminal that is too narrow shows no `spare` ones."""
     if form == "table":
-        _table(columns, rows)
+        _table(columns, rows, [name for name in spare if name in columns])
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)
@@ -39,6 +42,11 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def tell(text: str) -> None:
+    """An answer in words, which a terminal breaks between them."""
+    click.echo(click.wrap_text(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text)
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them: 0.3 s, 42 s, 6 m 12 s, 3 h 5 m, 5 d 3 h."""
     if seconds < 10:
@@ -50,25 +58,58 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], spare: Sequence[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    numbers = []
     listed = [[_plain(value) for value in row] for row in rows]
-    for at, name in enumerate(columns):
+    cells = [["" if value is None else _short(value) for value in row] for row in listed]
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, soft_wrap=not terminal, width=None if terminal else 100_000)
+    widths = _widths(columns, cells)
+    shown = _shown(columns, widths, spare, console.width)
+    words = _words([widths[at] for at in shown], console.width)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for at in shown:
         numeric = any(isinstance(row[at], int | float) for row in listed)
-        numbers.append(numeric)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=not sys.stdout.isatty())
-    for row in listed:
-        table.add_row(*(Text("" if value is None else _short(value)) for value in row))
-    if not sys.stdout.isatty():
-        console = Console(file=sys.stdout, width=100_000)
+        whole = not terminal or numeric or widths[at] <= words
+        table.add_column(
+            columns[at], justify="right" if numeric else "left", overflow="fold", min_width=min(widths[at], words),
+            no_wrap=whole and " " not in columns[at],
+        )  # fmt: skip
+    for row in cells:
+        table.add_row(*(Text(row[at]) for at in shown))
     console.print(table)
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    """What each column takes without wrapping, but for its name, which wraps between words."""
+    from rich.cells import cell_len
+
+    return [
+        max(max(map(cell_len, name.split()), default=0), max((cell_len(row[at]) for row in cells), default=0))
+        for at, name in enumerate(columns)
+    ]
+
+
+def _shown(columns: Sequence[str], widths: Sequence[int], spare: Sequence[str], room: int) -> list[int]:
+    """The columns that are shown: those of `spare` give way, in their order, before words get fewer than `WORDS`."""
+    shown = list(range(len(columns)))
+    for name in spare:
+        if sum(min(widths[at], WORDS) + BETWEEN for at in shown) - BETWEEN <= room:
+            break
+        shown.remove(columns.index(name))
+    return shown
+
+
+def _words(widths: Sequence[int], room: int) -> int:
+    """What columns of words get at the least: `WORDS`, or less where even that is too much."""
+    words = WORDS
+    while words > 8 and sum(min(width, words) + BETWEEN for width in widths) - BETWEEN > room:
+        words -= 1
+    return words
 
 
 def _short(value: Any) -> str:

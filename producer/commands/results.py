@@ -6,6 +6,8 @@ import click
 
 from blipq.producer.output import FORMATS, emit
 
+SPARE = ("created_at", "source", "prompt", "model", "attempts", "job", "score", "flag")
+
 
 @click.command()
 @click.argument("job", type=int, required=False)
@@ -33,4 +35,4 @@ def results(job: int | None, failed: bool, flagged: bool, limit: int | None, for
             columns, rows = reading.of_job(connection, job, flagged=flagged, limit=limit)
         else:
             columns, rows = reading.current(connection, flagged=flagged, limit=limit)
-        emit(columns, rows, "jsonl" if as_json else form)
+        emit(columns, rows, "jsonl" if as_json else form, SPARE)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from blipq.producer.output import duration, emit, emit_json
+from blipq.producer.output import duration, emit, emit_json, tell
 
 COLUMNS = ("validation_loss", "best_step", "bleu_4", "cider_d", "rouge_l", "meteor")
 
@@ -69,7 +69,7 @@ def _leaderboard(ledger: Any, as_json: bool) -> None:
         return
     tried = [name for name in dict.fromkeys(name for plan in plans for name in plan) if _differs(plans, name)]
     emit(
-        ("run", "state", *COLUMNS, "what differs", "base", "data"),
+        ("run", "state", *(name.replace("_", " ") for name in COLUMNS), "what differs", "base", "data"),
         [
             (
                 row["run"],
@@ -82,6 +82,7 @@ def _leaderboard(ledger: Any, as_json: bool) -> None:
             for row, plan in zip(rows, plans, strict=True)
         ],
         "table",
+        ("rouge l", "bleu 4", "best step", "meteor", "base", "cider d"),
     )
 
 
@@ -114,7 +115,7 @@ def _one(ledger: Any, run_id: int, as_json: bool) -> None:
     steps = f"step {run.step:,} of {run.steps:,}" if run.steps else "not begun"
     click.echo(f"run {run.run} (job {run.job}): {run.state}, {steps}{took}{f', {run.note}' if run.note else ''}")
     click.echo(f"{run.base} on {run.data}")
-    click.echo(", ".join(f"{name}={value}" for name, value in plan.items() if value not in (None, False, "")))
+    tell(", ".join(f"{name}={value}" for name, value in plan.items() if value not in (None, False, "")))
     if epochs:
         columns = ("epoch", "step", "loss", "validation_loss", "seconds")
         emit(columns, [[row[name] for name in columns] for row in epochs], "table")
@@ -128,8 +129,9 @@ def _one(ledger: Any, run_id: int, as_json: bool) -> None:
         )
     if points:
         emit(tuple(points[0]), [list(point.values()) for point in points], "table")
-    for row in remarks:
-        click.echo(f"{' '.join(filter(None, (row['kind'], row['name'])))}: {row['message']}")
+    for kind, message, names in reading.grouped(remarks):
+        of = f" ({', '.join(names[:3])}{f' and {len(names) - 3:,} more' if len(names) > 3 else ''})" if names else ""
+        tell(f"{kind}: {message}{of}")
 
 
 def _figure(row: Any) -> str | None:

@@ -91,7 +91,7 @@ def _show(seen: dict[str, Any], *, single: bool) -> None:
             job["failed"],
             job["remaining"],
             job["skipped"],
-            job["rate"],
+            job["rate"] if job["kind"] == "caption" else None,
             duration(job["seconds"]) if job["seconds"] is not None else None,
             _short(job["model"]),
             job["source"] if single or len(job["source"]) < 40 else job["source"][:39] + "…",
@@ -99,7 +99,7 @@ def _show(seen: dict[str, Any], *, single: bool) -> None:
         for job in seen["jobs"]
     ]
     if rows:
-        emit(columns, rows, "table")
+        emit(columns, rows, "table", ("had one", "images/s", "took", "model"))
     else:
         click.echo("no jobs yet: blipq enqueue ./photos")
     for job in seen["jobs"]:
@@ -122,6 +122,7 @@ def _show(seen: dict[str, Any], *, single: bool) -> None:
                 for w in seen["workers"]
             ],
             "table",
+            ("images/s", "model", "device"),
         )
     for queue in seen["paused"]:
         click.echo(f"queue {queue} is paused: blipq resume {queue}")

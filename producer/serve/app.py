@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
@@ -100,7 +101,10 @@ async def _theirs(request: Request, error: Exception) -> Response:
     headers = dict(told.headers or {})
     if told.status_code == 405:  # Starlette names the first route's methods alone
         headers["Allow"] = ", ".join(sorted(_methods(request)))
-    return _answer(request, told.status_code, told.detail, headers)
+    detail = told.detail
+    if detail == HTTPStatus.NOT_FOUND.phrase:  # no route of ours said so
+        detail = f"there is nothing at {request.url.path}"
+    return _answer(request, told.status_code, detail, headers)
 
 
 def _methods(request: Request) -> set[str]:

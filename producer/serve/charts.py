@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720, 260
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 30  # margins
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 30  # margins
 MOST_POINTS = 360  # one every two pixels
 SMOOTH_POINTS = 200  # from there on the line is a running mean over a fiftieth of the points, the points behind it
 
@@ -77,7 +77,10 @@ def chart(title: str, lines: Sequence[Line]) -> Chart:
         for x in _ticks(x_low, x_high)
         if x_low <= x <= x_high and x == int(x)
     ]
-    y_ticks = [(HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - TOP), f"{y:.6g}") for y in steps]
+    y_ticks = [
+        (HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - TOP), f"{y:.6g}".replace("e-0", "e-"))
+        for y in steps
+    ]
     return Chart(*frame, paths, x_ticks, y_ticks)
 
 

@@ -24,7 +24,8 @@ def _version(name: str) -> str:
 
 
 def _ago(when: float) -> str:
-    return f"{duration(max(0.0, time.time() - when))} ago"
+    seconds = max(0.0, time.time() - when)
+    return f"{duration(seconds) if seconds >= 10 else f'{seconds:.0f} s'} ago"
 
 
 def _short(model: str | None) -> str:

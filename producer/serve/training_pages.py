@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from blipq.models import gallery, runs
+from blipq.producer.figures import METRICS
 from blipq.producer.serve import house as houses
 from blipq.producer.serve.charts import Line, chart
 from blipq.producer.serve.pages import render
@@ -38,7 +39,10 @@ async def run(request: Request, number: int) -> Response:
             Line("validation", [(e["step"], e["validation_loss"]) for e in epochs if e["validation_loss"] is not None]),
         ]
         names = dict.fromkeys(name for e in epochs for name in e["metrics"])
-        metrics = [Line(n, [(e["step"], e["metrics"][n]) for e in epochs if n in e["metrics"]]) for n in names]
+        metrics = [
+            Line(METRICS.get(n, n), [(e["step"], e["metrics"][n]) for e in epochs if n in e["metrics"]]) for n in names
+        ]
+        figures = runs.evaluations(connection, number)
         return {
             "run": found,
             "loss": chart("Loss by step", losses),
@@ -46,8 +50,11 @@ async def run(request: Request, number: int) -> Response:
             "metrics": chart("Metrics by step", metrics) if metrics else None,
             "epochs": epochs,
             "names": list(names),
+            "labels": METRICS,
+            "figures": figures,
+            "measured": list(dict.fromkeys(name for row in figures.values() for name in row)),
             "checkpoints": runs.checkpoints(connection, number),
-            "remarks": runs.remarks(connection, number)[-20:],
+            "remarks": runs.grouped(runs.remarks(connection, number)),
         }
 
     return render(request, "run.html", **await houses.of(request).read(look))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from blipq.models import control, gallery, status
+from blipq.models import control, gallery, runs, status
 from blipq.models.control import ENDED, QUEUES
 from blipq.models.gallery import Filter
 from blipq.models.upload import PREFIX
@@ -47,7 +47,8 @@ async def job(request: Request, number: int) -> Response:
         if not found:
             raise HTTPException(404, f"there is no job {number}")
         fresh = gallery.page(connection, Filter(job=number), None, FRESH) if found[0].kind == "caption" else []
-        return {"job": found[0], "fresh": fresh, "paused": status.paused(connection)}
+        run = runs.of_job(connection, number) if found[0].kind == "train" else None
+        return {"job": found[0], "fresh": fresh, "run": run, "paused": status.paused(connection)}
 
     return render(request, "job.html", ended=ENDED, **await house.read(look))
 

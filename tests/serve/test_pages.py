@@ -237,10 +237,14 @@ def test_a_training_run_shows_its_curves_while_it_goes_on(captioned: Any, page: 
         expect(charts.first).to_have_attribute("aria-label", re.compile("Loss by step: training at last"))
         expect(charts.first.locator("polyline")).to_have_count(3)  # the noise behind, its mean, validation
         shot(page, "training")
+        expect(page.get_by_role("region", name="Scores on held-out photos")).to_contain_text("CIDEr-D1.000")
         # When more steps come in, the page shows them by itself
         with captioned.ledger.write() as connection:
             training.add_steps(connection, made.id, [_step(n) for n in range(301, 311)])
         expect(page.locator(".numbers").first).to_contain_text("step 310 of 450")
+        # And its job leads back to it
+        page.get_by_role("link", name=f"job {made.job_id}").click()
+        expect(page.get_by_role("link", name=f"Run {made.id}: its curves")).to_be_visible()
     finally:
         with captioned.ledger.write() as connection:
             connection.execute(job.update().where(job.c.id == made.job_id).values(state="cancelled"))
@@ -323,3 +327,4 @@ def test_pages_work_without_scripts(captioned: Any) -> None:
     missing = captioned.client.get("/photos/99999999", headers={"accept": "text/html"})
     assert missing.status_code == 404
     assert "there is no such photo" in missing.text
+    assert "there is nothing at /nowhere" in captioned.client.get("/nowhere", headers={"accept": "text/html"}).text

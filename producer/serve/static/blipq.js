@@ -1,6 +1,9 @@
 // Keys, focus and dropped files; everything else is htmx's, or works without scripts.
 "use strict";
 
+// On a narrow screen the page's own name may lie outside of what is seen of the navigation.
+document.querySelector(".top [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 const cards = () => [...document.querySelectorAll(".card .edit")];
 
 // The button of the card that an arrow leads to: the nearest in the row above or below, or the next one.
