@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -73,6 +73,27 @@ class Ledger:
         """One reading transaction: a consistent picture of the ledger."""
         with explained(self.url), self.reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], bool]]:
+        """Whether anybody has committed since it was last asked, for one thread: 10 µs on SQLite.
+
+        PostgreSQL does not tell, and so says yes.
+        """
+        if self.sqlite_path is None:
+            yield lambda: True
+            return
+        seen = 0
+        with explained(self.url):
+            address = f"file:{_quoted(self.sqlite_path)}?mode=ro"
+            with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+
+                def changed() -> bool:
+                    nonlocal seen
+                    before, (seen,) = seen, connection.execute("PRAGMA data_version").fetchone()
+                    return bool(seen != before)
+
+                yield changed
 
     def close(self) -> None:
         """Close every connection; the next use opens new ones."""

@@ -1,10 +1,11 @@
-"""Waiting for pictures: one thread looks every 5 ms which of all awaited jobs are over, however many callers wait."""
+"""Waiting for pictures: one thread looks which of all awaited jobs are over, however many callers wait."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 from sqlalchemy import select
 
@@ -15,6 +16,7 @@ from blipq.models.schema import job
 from blipq.models.upload import Answer, Received
 
 LOOK_SECONDS = 0.005  # one read for all of them, 0.2 ms
+SQLITE_SECONDS = 0.002  # there a look is 10 µs, and only a commit makes it a read
 AWAY_SECONDS = 0.25  # between looks at a database that does not answer
 
 
@@ -53,15 +55,24 @@ class Answers:
         while not self._closed:
             self._some.wait()
             self._some.clear()
-            while (waiting := dict(self._received)) and not self._closed:
-                try:
-                    answers = self._read(waiting)
-                except LedgerError:
-                    time.sleep(AWAY_SECONDS)
-                    continue
+            try:
+                with self._ledger.watched() as changed:
+                    self._follow(changed)
+            except LedgerError:
+                time.sleep(AWAY_SECONDS)
+                self._some.set()
+
+    def _follow(self, changed: Callable[[], bool]) -> None:
+        """Look until nobody waits."""
+        pause = LOOK_SECONDS if self._ledger.sqlite_path is None else SQLITE_SECONDS
+        asked: set[int] = set()
+        while (waiting := dict(self._received)) and not self._closed:
+            if changed() or not asked.issuperset(waiting):  # in this order: what is committed in between is read twice
+                asked = set(waiting)
+                answers = self._read(waiting)
                 if answers:
                     self._loop.call_soon_threadsafe(self._tell, answers)
-                time.sleep(LOOK_SECONDS)
+            time.sleep(pause)
 
     def _read(self, waiting: dict[int, Received]) -> dict[int, Answer]:
         with self._ledger.read() as connection:
