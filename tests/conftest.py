@@ -38,9 +38,8 @@ def _unavailable(what: str, error: Exception) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A `BLIPQ_HOME` that does not exist yet, with a path short enough for a socket; its broker is ended afterwards."""
+@contextlib.contextmanager
+def _fresh_home() -> Iterator[Path]:
     from blipq.worker import valkey
 
     folder = Path(tempfile.mkdtemp(prefix="blipq-", dir="/tmp"))
@@ -48,6 +47,20 @@ def home() -> Iterator[Path]:
     _end_daemon(folder / "home")
     valkey.stop(folder / "home")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A `BLIPQ_HOME` that does not exist yet, with a path short enough for a socket; its broker is ended afterwards."""
+    with _fresh_home() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def common_blipq() -> Iterator[Blipq]:
+    """`blipq` in a home that the tests of a module share, and with it a daemon: 5 s of the processor each."""
+    with _fresh_home() as folder:
+        yield Blipq(folder)
 
 
 def _end_daemon(home: Path) -> None:
@@ -179,6 +192,7 @@ class Blipq:
     """Runs the installed `blipq` as a process of its own, in the test's home."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.env: Mapping[str, str] = os.environ | {"BLIPQ_HOME": str(home)}
 
     def __call__(

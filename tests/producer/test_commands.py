@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,15 +124,12 @@ def test_a_dry_run_queues_nothing_and_starts_nothing(blipq: Run, home: Path, tmp
     assert not (home / "log").exists()
 
 
-def test_status_says_that_no_daemon_runs(blipq: Run, home: Path, tmp_path: Path) -> None:
-    # Given a job whose daemon was stopped before it could do anything
-    _photo(tmp_path / "photos" / "a.png")
+def test_status_says_that_no_daemon_runs(blipq: Run, library: Any) -> None:
+    # Given a job of a photo, a queue that is paused, and no daemon
+    path = library.photo("a.jpg")
+    library.caption(path, "what it was")
+    library.job([path], state="queued")
     blipq("pause", "caption")
-    blipq("down")
-    blipq("enqueue", tmp_path / "photos", "--model", "demo")
-    for _ in range(4):  # two may have been started, and each needs a moment until it can be found
-        blipq("down")
-        time.sleep(0.5)
     # Then status says what is left and what to do
     done = blipq("status")
     assert "1 units are left and no daemon runs: blipq up --detach" in done.stderr

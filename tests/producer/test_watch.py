@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -69,15 +68,16 @@ def test_what_was_there_and_what_comes_is_queued_a_burst_a_job(watcher: Watcher,
     library = watcher.library
     assert watcher.wait(1) == ["before.jpg"]
     # When several come at once, in a new folder, in one that is moved here, and what is no photo
-    library.photo("a.jpg")
-    library.photo("deep/er/b.jpg")
-    (library.folder / "notes.txt").touch()
+    for name in ("a.jpg", "deep/er/b.jpg", "moved/d.jpg"):
+        library.photo(f"../{name}")
     library.photo(".c.jpg.part")
-    (tmp_path / "elsewhere").mkdir()
-    shutil.copy(library.folder / "a.jpg", tmp_path / "elsewhere" / "d.jpg")
-    (tmp_path / "elsewhere").rename(library.folder / "moved")
+    (library.folder / "new" / "er").mkdir(parents=True)
+    (tmp_path / "a.jpg").rename(library.folder / "a.jpg")  # made elsewhere: a busy machine makes no second burst
+    (tmp_path / "deep/er/b.jpg").rename(library.folder / "new/er/b.jpg")
+    (tmp_path / "moved").rename(library.folder / "moved")
+    (library.folder / "notes.txt").touch()
     # Then they are one job
-    assert sorted(watcher.wait(4)[1:]) == ["a.jpg", "deep/er/b.jpg", "moved/d.jpg"]
+    assert sorted(watcher.wait(4)[1:]) == ["a.jpg", "moved/d.jpg", "new/er/b.jpg"]
     assert library.count("job") == 2
     with library.ledger.read() as connection:
         sources = set(connection.exec_driver_sql("SELECT source FROM job").scalars())
@@ -89,10 +89,10 @@ def test_a_photo_that_is_still_being_written_waits(watcher: Watcher) -> None:
     watcher.wait(1)
     data = Path(os.fsdecode(library.photo("../whole.jpg", (400, 300)))).read_bytes()
     with open(library.folder / "slow.jpg", "wb") as slow:
-        for start in range(0, len(data), len(data) // 8 + 1):
-            slow.write(data[start : start + len(data) // 8 + 1])
+        for start in range(0, len(data), len(data) // 10 + 1):  # longer than it takes to settle, in steps far shorter
+            slow.write(data[start : start + len(data) // 10 + 1])
             slow.flush()
-            time.sleep(0.3)
+            time.sleep(0.15)
     assert watcher.wait(2) == ["before.jpg", "slow.jpg"]
     with library.ledger.read() as connection:
         [size] = connection.exec_driver_sql("SELECT size FROM file WHERE path LIKE '%slow.jpg'").scalars()
@@ -133,7 +133,6 @@ def test_the_command_ends_cleanly(library: Any, blipq: Any, number: signal.Signa
     )
     assert watching.stderr
     assert watching.stderr.readline().startswith("watching ")
-    time.sleep(0.5)
     watching.send_signal(number)
     _, said = watching.communicate(timeout=20)
     assert watching.returncode == 0

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 def test_the_api_is_what_its_openapi_says(house: Any, tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("schemathesis"), "--config-file", HERE / "schemathesis.toml", "run"]
     command += [f"{house.url}/v1/openapi.json", "--max-examples", "3", "--exclude-path-regex", "events", "--no-color"]
-    command += ["--seed", "1", "--max-time", "25", "--request-timeout", "70", "--warnings", "off", "--no-shrink"]
+    command += ["--seed", "1", "--max-time", "15", "--request-timeout", "70", "--warnings", "off", "--no-shrink"]
     command += ["--phases", "coverage,fuzzing"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
