@@ -5,8 +5,8 @@ usage: python benchmarks/gallery.py [--captions 100000] [--requests 200] [--fold
 Pages: GET of the whole page from a fresh connection each, median and worst of 20, on SQLite. Captions: POST /v1/caption
 of distinct 640x480 JPEGs, one after the other, to a real worker whose model sleeps for a known time a batch; `adds` is
 what is left when that time is taken off: upload, two commits, the bell, decoding, polling. `beside a folder` has a
-folder of 100,000 pictures being captioned at normal priority meanwhile: a picture waits for the batch that is on the model,
-then takes its own, so what it takes beyond its own batch is to be compared with one batch + 200 ms.
+folder of 100,000 pictures being captioned at normal priority meanwhile: a picture waits for the batch that is on the
+model, then takes its own, so what it takes beyond its own batch is to be compared with one batch + 200 ms.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def run(settings: Settings, ledger: Ledger, host: str, port: int, told: Callable
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Each connection inherits it. asyncio does not see that these are TCP, and an answer's body would wait 40 ms for the
-    # acknowledgement of its head.
+    # Each connection inherits it. asyncio does not see that these are TCP, and an answer's body would wait 40 ms for
+    # the acknowledgement of its head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind((host, port))
