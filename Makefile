@@ -25,7 +25,7 @@ faults: $(READY)  ## the long run of kills, freezes and lost disks; about an hou
 
 fuzz: $(READY)  ## 10,000 mutated pictures, and parsers under Hypothesis
 	BLIPQ_TEST_LONG=1 FUZZ=10000 $(RUN)/pytest -q --timeout 7200 tests/engine/pictures/test_fuzz.py \
-	  tests/worker/test_messages.py tests/worker/test_security.py
+	  tests/worker/test_messages.py tests/worker/test_security.py tests/serve/test_openapi.py
 
 accept: $(READY)  ## on a machine that reaches the Hub: PASS or FAIL a line
 	$(RUN)/python tests/accept.py
