@@ -67,7 +67,7 @@ class Feed:
 
     def next_batch(self) -> Batch | None:
         """Claim, decode, and cut the next batch; None when nothing is due, the queue is paused or the worker stops."""
-        waited, looked = False, 0.0
+        began, waited, looked = time.monotonic(), False, 0.0
         while True:
             if time.monotonic() - looked > LOOK_SECONDS:
                 claimed = self._claims.more(self._in_hand(), self._most_urgent())
@@ -85,7 +85,8 @@ class Feed:
             if self._decoding:
                 self._collect(0.05)
             elif any(self._ready.values()):
-                time.sleep(self._settings.batch_window)  # others may want to ride along
+                # Others may want to ride along: those who came while the first was decoded, or within the window.
+                time.sleep(max(0.0, began + self._settings.batch_window - time.monotonic()))
                 waited, looked = True, 0.0
             else:
                 self._settled += self._storage.release_all()
