@@ -42,22 +42,28 @@ def evaluate(data: str, models: tuple[str, ...], as_json: bool, **options: Any) 
     if as_json:
         emit_json(answer)
         return
-    found = answer["models"]
-    names = dict.fromkeys(name for one in found.values() for name in (*one["metrics"], *one["missing"]))
-    first = next(iter(found))
-    columns = ["metric", *found, *(f"{model} - {first}" for model in list(found)[1:])]
-    others = list(found.values())[1:]
-    rows = [
-        # What could not be computed says so in its row: for METEOR, how to install it.
-        [name, _figure(found[first]["metrics"], name) or found[first]["missing"].get(name, "")]
-        + [_figure(one["metrics"], name) for one in others]
-        + [_figure(one["differences"], name) for one in others]
-        for name in names
-    ]
+    columns, rows = table(answer["models"])
     emit(columns, rows, "table")
     click.echo(f"{answer['pictures']:,} pictures of {data}; [95 % intervals by 1,000 bootstrap samples]")
     for warning in answer["warnings"]:
         say(f"Warning: {warning}")
+
+
+def table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the models' figures, and how far each but the first is from the first.
+
+    What could not be computed says so in its row: for METEOR, how to install it.
+    """
+    names = dict.fromkeys(name for one in found.values() for name in (*one["metrics"], *one["missing"]))
+    first, *others = found
+    columns = ["metric", *found, *(f"{model} - {first}" for model in others)]
+    rows = [
+        [name, _figure(found[first]["metrics"], name) or found[first]["missing"].get(name, "")]
+        + [_figure(found[model]["metrics"], name) for model in others]
+        + [_figure(found[model]["differences"], name) for model in others]
+        for name in names
+    ]
+    return columns, rows
 
 
 def _figure(metrics: dict[str, Any], name: str) -> str:
