@@ -29,6 +29,8 @@ import pytest
 for _name in [name for name in os.environ if name.startswith("BLIPQ_") and not name.startswith("BLIPQ_TEST_")]:
     del os.environ[_name]
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tests run beside each other: two threads that wait for one another on cores that others use take tenfold the time.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def _unavailable(what: str, error: Exception) -> NoReturn:
