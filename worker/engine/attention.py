@@ -55,3 +55,18 @@ def over_cache(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         scores.view(batch, heads, queries, -1).add_(bias)
     weights = torch.softmax(scores, -1)
     return torch.bmm(weights, v.reshape(flat, -1, width)).view(batch, heads, queries, width)
+
+
+def over_images(q: Tensor, key: Tensor, value: Tensor, images: Tensor) -> Tensor:
+    """Attention of a text's tokens to their picture, whose keys and values are never made.
+
+    q (B, Q, H·D), key (H, D, W), value (H, W, D), images (B, N, W) → as q. With keys K = images · key' the scores q · K'
+    are (q · key) · images', and the context is (weights · images) · value: the head's matrices move to the few queries.
+    The biases are the caller's: the keys' falls out of the softmax, the values' joins the output's.
+    """
+    batch, queries, width = q.shape
+    heads, per_head, wide = key.shape
+    asked = torch.bmm(q.view(-1, heads, per_head).transpose(0, 1), key).transpose(0, 1).reshape(batch, -1, wide)
+    weights = torch.softmax(torch.bmm(asked, images.transpose(1, 2)), -1)
+    found = torch.bmm(weights, images).view(-1, heads, wide).transpose(0, 1)
+    return torch.bmm(found, value).transpose(0, 1).reshape(batch, queries, width)

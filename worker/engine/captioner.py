@@ -47,7 +47,7 @@ class Captioner:
         self._place, self._dtype = device, DTYPES[precision]
         make = Maker(device, self._dtype)
         self._vision = Vision(checkpoint.model.vision_model, checkpoint.preprocessing, make)
-        self._text = Text(checkpoint.model.text_decoder, 1 + len(self._vision.places), make)
+        self._text = Text(checkpoint.model.text_decoder, *self._vision.shape, make)
         self._upload = Upload(device)
         self._state: State | None = None
         self._graphs = Graphs() if device.type == "cuda" else None
@@ -118,7 +118,8 @@ class Captioner:
     def _look(self, state: State, pixels: Tensor) -> None:
         some = CPU_PICTURES if self._place.type == "cpu" else len(pixels)
         for place in range(0, len(pixels), some):
-            self._text.look(state, self._vision(pixels[place : place + some]), place)
+            part = pixels[place : place + some]
+            state.seen[place : place + len(part)] = self._vision(part)
 
     def _rows(self, beginnings: list[list[int]], padding: list[int], filler: int) -> Tensor:
         rows = [[filler] * count + tokens for tokens, count in zip(beginnings, padding, strict=True)]

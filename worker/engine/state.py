@@ -11,27 +11,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a text decoder: layers, heads, a head's width, image tokens."""
+    """Of a text decoder: layers, heads, a head's width, a picture's tokens and their width."""
 
     layers: int
     heads: int
     width: int
     image_tokens: int
+    image_width: int
 
 
 class State:
     """Keys and values of up to `images` pictures with `beams` rows each; picture i has rows i·beams … (i+1)·beams - 1.
 
     `columns` are the places of prompt and caption. Prompts are padded on the left, so that every row writes its next
-    token into the same column. Image keys and values are kept once a picture and shared by its beams: 21.3 MB in bf16
-    a picture of BLIP-base; self keys and values take 37 KB a row and column.
+    token into the same column. What the picture tower saw is kept once a picture and shared by layers and beams: 0.9 MB
+    in bf16 a picture of BLIP-base; self keys and values take 37 KB a row and column.
     """
 
     def __init__(self, shape: Shape, images: int, beams: int, columns: int, device: torch.device, dtype: torch.dtype):
         rows = images * beams
         self.shape, self.images, self.beams, self.columns = shape, images, beams, columns
-        of_images = (2, shape.layers, images, shape.heads, shape.image_tokens, shape.width)
-        self.image_kv = torch.empty(of_images, device=device, dtype=dtype)
+        self.seen = torch.empty(images, shape.image_tokens, shape.image_width, device=device, dtype=dtype)
         # Zeros, not garbage: a masked place has weight 0, and 0 times an old NaN is NaN.
         of_rows = (2, shape.layers, rows, shape.heads, columns, shape.width)
         self.kv = torch.zeros(of_rows, device=device, dtype=dtype)
@@ -74,7 +74,7 @@ class State:
         part.narrow(2, 0, len(sources)).copy_(part.index_select(2, sources))
 
     def keep(self, wanted: Sequence[bool]) -> list[int]:
-        """Drop the pictures that are not wanted; the last ones move into the gaps, at 21 MB a move at the most.
+        """Drop the pictures that are not wanted; the last ones move into the gaps, at 0.9 MB and their columns a move.
 
         Returns the old places of the pictures that are left, in their new order.
         """
@@ -85,7 +85,7 @@ class State:
             if wanted[gap]:
                 continue
             mover = order[gap] = next(movers)
-            self.image_kv[:, :, gap].copy_(self.image_kv[:, :, mover])
+            self.seen[gap].copy_(self.seen[mover])
             to, source = (slice(place * self.beams, (place + 1) * self.beams) for place in (gap, mover))
             self.kv[:, :, to].copy_(self.kv[:, :, source])
             self.bias[to].copy_(self.bias[source])

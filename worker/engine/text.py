@@ -16,11 +16,11 @@ from blipq.worker.engine.state import Shape, State
 class Text:
     """Tokens to the next token's logits, over a `State`."""
 
-    def __init__(self, model: Any, image_tokens: int, make: Maker) -> None:
+    def __init__(self, model: Any, image_tokens: int, image_width: int, make: Maker) -> None:
         """`model` is a `BlipTextLMHeadModel` with its weights in fp32."""
         config = model.config
         heads: int = config.num_attention_heads
-        self.shape = Shape(config.num_hidden_layers, heads, config.hidden_size // heads, image_tokens)
+        self.shape = Shape(config.num_hidden_layers, heads, config.hidden_size // heads, image_tokens, image_width)
         self.vocabulary: int = config.vocab_size
         self.places: int = config.max_position_embeddings
         self.layers = [
@@ -35,11 +35,6 @@ class Text:
         self.transform = make.same(head.transform.dense, config.hidden_act)
         self.head_norm = make.norm(head.transform.LayerNorm)
         self.head = make.same(head.decoder)
-
-    def look(self, state: State, images: Tensor, place: int) -> None:
-        """Keep the keys and values of the pictures (B, N, width) at `place` and after it; computed once a picture."""
-        for layer in self.layers:
-            layer.look(state, images, place)
 
     def prompt(self, state: State, tokens: Tensor) -> Tensor:
         """Run prompts (B, P), padded on the left, once a picture → logits (B, V) of what follows, in fp32."""
@@ -87,15 +82,17 @@ class _Layer:
         self.qkv = make.side_by_side(own.self.query, own.self.key, own.self.value, scaled=scale)
         self.out, self.norm1 = make.same(own.output.dense), make.norm(own.output.LayerNorm)
         self.query = make.side_by_side(cross.self.query, scaled=scale)
-        self.image_kv = make.side_by_side(cross.self.key, cross.self.value)
-        self.image_out, self.norm2 = make.same(cross.output.dense), make.norm(cross.output.LayerNorm)
+        by_head = (shape.heads, shape.width, -1)
+        # Copied: a view into the checkpoint's file is not aligned, and MKL sums in another order then.
+        self.key = make.tensor(cross.self.key.weight.detach().clone().view(by_head))
+        self.value = make.tensor(cross.self.value.weight.view(by_head).transpose(1, 2))
+        # The weights of a softmax add up to 1: the values' bias reaches the output as it is.
+        out, norm = cross.output.dense, cross.output.LayerNorm
+        reached = out.weight.detach().double() @ cross.self.value.bias.detach().double()
+        self.image_out = make.linear(out.weight, (out.bias.detach() + reached).float())
+        self.norm2 = make.norm(norm)
         self.up = make.same(layer.intermediate.dense, activation)
         self.down, self.norm3 = make.same(layer.output.dense), make.norm(layer.output.LayerNorm)
-
-    def look(self, state: State, images: Tensor, place: int) -> None:
-        batch, tokens, _ = images.shape
-        kv = self.image_kv(images).view(batch, tokens, 2, self.shape.heads, self.shape.width)
-        state.image_kv[:, self.index, place : place + batch].copy_(kv.permute(2, 0, 3, 1, 4))
 
     def __call__(
         self, state: State, x: Tensor, columns: slice | Tensor, span: int, bias: Tensor | None, beams: int
@@ -108,9 +105,8 @@ class _Layer:
         context = attention.over_cache(q, keys[:, :, :span], values[:, :, :span], bias)
         x = self.norm1(self.out.plus(context.transpose(1, 2).reshape(rows, length, -1), x))
 
-        # The rows of a picture (its beams, or its prompt) are queries to the same keys: read once for all of them.
-        keys, values = state.image_kv[:, self.index, : rows // beams]
-        q = self.query(x).view(rows // beams, beams * length, heads, width).transpose(1, 2)
-        context = attention.over_cache(q, keys, values, None)
-        x = self.norm2(self.image_out.plus(context.transpose(1, 2).reshape(rows, length, -1), x))
+        # The rows of a picture (its beams, or its prompt) are queries to the same picture: read once for all of them.
+        q = self.query(x).view(rows // beams, beams * length, -1)
+        context = attention.over_images(q, self.key, self.value, state.seen[: rows // beams])
+        x = self.norm2(self.image_out.plus(context.view(rows, length, -1), x))
         return self.norm3(self.down.plus(self.up(x), x))

@@ -29,6 +29,8 @@ class Vision:
         places = embeddings.position_embedding.detach()[0]
         self.first = make.tensor(embeddings.class_embedding.detach()[0] + places[:1])
         self.places = make.tensor(places[1:])
+        self.shape: tuple[int, int] = tuple(places.shape)
+        """Tokens a picture, and their width."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) on the device → (B, N, width): a class token and one a patch."""
