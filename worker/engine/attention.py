@@ -44,7 +44,7 @@ def over_picture(qkv: Tensor, *, matmul: bool) -> Tensor:
 def over_cache(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Attention of few queries to many keys. q (B, H, Q, D), k and v (B, H, S, D), bias (B, 1, Q or 1, S) → as q.
 
-    On a CPU plain products again: with one query 0.27 ms for 8 images and a layer (52 GB/s), the fused kernel 2.4.
+    On a CPU plain products again: the fused kernel takes nine times as long for one query.
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
@@ -60,8 +60,9 @@ def over_cache(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 def over_images(q: Tensor, key: Tensor, value: Tensor, images: Tensor) -> Tensor:
     """Attention of a text's tokens to their picture, whose keys and values are never made.
 
-    q (B, Q, H·D), key (H, D, W), value (H, W, D), images (B, N, W) → as q. With keys K = images · key' the scores q · K'
-    are (q · key) · images', and the context is (weights · images) · value: the head's matrices move to the few queries.
+    q (B, Q, H·D), key (H, D, W), value (H, W, D), images (B, N, W) → as q. Keys are images · key', so the scores are
+    (q · key) · images', and the context is (weights · images) · value: a head's matrices move to the few queries. That
+    spares 16.3 GFLOP a picture of BLIP-base, and 21 MB of keys and values read a step; a token costs 0.25 GFLOP more.
     The biases are the caller's: the keys' falls out of the softmax, the values' joins the output's.
     """
     batch, queries, width = q.shape
