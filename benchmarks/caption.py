@@ -14,6 +14,7 @@ seconds instead of the wall clock.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -148,14 +149,14 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--batch", type=int, help="blipq's; 16 on a CPU, 256 elsewhere")
+    parser.add_argument("--batch", type=int, help="blipq's; 32 on a CPU, 256 elsewhere")
     parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=12)
     parser.add_argument("--pictures", type=int, help="files; one batch, or two")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--single", action="store_true", help="one picture a call, blipq against Hugging Face")
     parser.add_argument("--rows", action="store_true", help="also `blipq enqueue --wait`, files to committed rows")
-    parser.add_argument("--only", help="names of contestants, comma-separated, of those printed")
+    parser.add_argument("--only", help="besides blipq, by name or name and precision: 'notebook loop;HF generate bf16'")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--cpu-time", action="store_true", help="one thread's CPU seconds, not the wall clock")
     options = parser.parse_args()
@@ -172,9 +173,8 @@ def main() -> None:
     began = time.perf_counter()
     captioner = open_captioner(options.model, str(device), options.precision)
     opened = time.perf_counter() - began
-    batch = 1 if options.single else options.batch or (16 if device.type == "cpu" else 256)
+    batch = 1 if options.single else options.batch or (32 if device.type == "cpu" else 256)
     warm = captioner.warm_up(batch)
-    sizes = (1,) if options.single else BATCHES[device.type]
     count = options.pictures or (8 if options.single else max(16, batch))
     config = transformers.BlipConfig.from_pretrained(options.model)
     need = flop(config, options.tokens, options.beams)
@@ -182,21 +182,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         paths = pictures(Path(folder), count)
-        full = HuggingFace(options.model, str(device), "fp32", options.tokens)
-        contestants = [notebook(full, options.beams)]
-        if not options.single and not options.rows:
-            contestants.append(best_batch(full, sizes, options.beams, paths))
-        if captioner.precision != "fp32":
-            half = HuggingFace(options.model, str(device), captioner.precision, options.tokens)
-            contestants.append(best_batch(half, sizes, options.beams, paths))
-            if not options.single and not options.rows and not CPU_TIME:  # its workers' time would not be seen
-                contestants.append(data_loader(half, contestants[-1].batch, options.beams))
-        contestants.append(blipq_engine(captioner, batch, options.beams, options.tokens))
-        if options.rows:
-            asked = (options.model, str(device), captioner.precision, batch, options.beams, options.tokens)
-            contestants.append(stack.enter_context(Daemon(*asked)).contestant())
-        if options.only:
-            contestants = [one for one in contestants if one.name in options.only.split(",")]
+        contestants = line_up(options, captioner, batch, paths, stack)
         times: list[list[float]] = [[] for _ in contestants]
         rates: list[dict[str, float]] = []
         tokens = [one.run(paths) for one in contestants]  # also the warm-up
@@ -243,6 +229,35 @@ def main() -> None:
         "blipq_model_share_of_gemm": {name: need / model / value for name, value in rate.items()},
     }
     print(json.dumps(report) if options.json else table(report))
+
+
+def line_up(
+    options: argparse.Namespace, captioner: Captioner, batch: int, paths: Sequence[Path], stack: ExitStack
+) -> list[Contestant]:
+    """Who takes part, blipq's ways last; nothing is loaded for those that `--only` leaves out."""
+    device, precision, beams, tokens = captioner.device, captioner.precision, options.beams, options.tokens
+    sizes = (1,) if options.single else BATCHES[torch.device(device).type]
+    hugging_face = functools.cache(lambda precision: HuggingFace(options.model, device, precision, tokens))
+    best = functools.cache(lambda precision: best_batch(hugging_face(precision), sizes, beams, paths))
+    ways: dict[tuple[str, str], Callable[[], Contestant]] = {
+        ("notebook loop", "fp32"): lambda: notebook(hugging_face("fp32"), beams)
+    }
+    if not options.single and not options.rows:
+        ways["HF generate", "fp32"] = lambda: best("fp32")
+    if precision != "fp32":
+        ways["HF generate", precision] = lambda: best(precision)
+        if not options.single and not options.rows and not CPU_TIME:  # its workers' time would not be seen
+            ways["DataLoader script", precision] = lambda: data_loader(
+                hugging_face(precision), best(precision).batch, beams
+            )
+    ways["blipq", precision] = lambda: blipq_engine(captioner, batch, beams, tokens)
+    if options.rows:
+        daemon = Daemon(options.model, device, precision, batch, beams, tokens)
+        ways["blipq, to rows", precision] = stack.enter_context(daemon).contestant
+    if options.only:
+        asked = {"blipq", *options.only.split(";")}
+        ways = {way: make for way, make in ways.items() if way[0] in asked or " ".join(way) in asked}
+    return [make() for make in ways.values()]
 
 
 def alike(found: Sequence[Any], first: Sequence[Any]) -> float | None:
