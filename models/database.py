@@ -151,12 +151,15 @@ def _reason(error: Exception) -> str | None:
 
 def _postgresql(url: str, *, read_only: bool = False) -> Engine:
     options = "-c default_transaction_read_only=on" if read_only else "-c lock_timeout=10000"
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=4,
         connect_args={"connect_timeout": CONNECT_SECONDS, "options": options, "application_name": "blipq"},
     )
+    # Many rows a statement, where psycopg's executemany would have the server run one for each.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
+    return engine
 
 
 def _on_sqlite_connect(patience: int, connection: Any, record: object) -> None:

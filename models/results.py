@@ -120,12 +120,16 @@ def captioned_contents(connection: Connection, recipe_id: int, hashes: Collectio
     """Those of some contents that have a caption under a recipe."""
     if not hashes:
         return set()
-    rows = connection.scalars(
-        select(image.c.sha256)
-        .join(caption, (caption.c.image_id == image.c.id) & (caption.c.recipe_id == recipe_id))
-        .where(image.c.sha256.in_(list(hashes)))
+    # Two statements by two unique indexes. Of one with a join, a planner that has no statistics yet reads every caption
+    # of the recipe: on PostgreSQL 60 % of a worker's time at 2,000 pictures a second.
+    found = connection.execute(select(image.c.id, image.c.sha256).where(image.c.sha256.in_(list(hashes))))
+    sha256_of = {image_id: bytes(sha256) for image_id, sha256 in found}
+    if not sha256_of:
+        return set()
+    captioned = select(caption.c.image_id).where(
+        caption.c.image_id.in_(list(sha256_of)), caption.c.recipe_id == recipe_id
     )
-    return {bytes(row) for row in rows}
+    return {sha256_of[image_id] for image_id in connection.scalars(captioned)}
 
 
 def store(

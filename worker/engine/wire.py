@@ -16,7 +16,7 @@ from blipq.worker.engine.formats import FORMATS
 from blipq.worker.engine.picture import BadImage, Identity, Kind, Picture, Shape
 
 HELLO = b"ready"
-SLOTS = 2  # pictures that a process is given at once: one it works at, one that waits
+SLOTS = 8  # pictures that a process is given at once: one it works at, the others wait
 SIDE = 1024  # pixels, the largest side of a shape
 SLOT = SIDE * SIDE * 3  # bytes
 HEAD = 4096  # bytes before the first slot; the first byte says what the process is doing
