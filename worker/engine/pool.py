@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from blipq.worker.engine.source import too_big
 from blipq.worker.engine.wire import SLOTS, Answer, Request
 
 CHILD = (sys.executable, "-P", "-m", "blipq.worker.engine.decode_child")
+_AHEAD_SECONDS = 0.002  # of work that lies in a process: it must not wait for its thread, nor an urgent picture for it
 _CRASHES = 2  # of a picture's decoder before it is given up: the first may have been another's fault
 
 __all__ = ["DecodePool", "NoDecoder", "Request"]
@@ -102,6 +104,7 @@ class _Feeder(threading.Thread):
         self._queue, self._processes, self._closing = queue, processes, closing
         self._process = process
         self._given: deque[_Task] = deque()  # to the process, oldest first
+        self._pace = 1.0  # seconds an answer takes, smoothed
         self._waiting: deque[_Task] = deque()  # taken from the queue, or left by a process that died
 
     def run(self) -> None:
@@ -111,7 +114,10 @@ class _Feeder(threading.Thread):
             try:
                 self._feed()
                 if self._given:
-                    self._finish(self._process.receive())
+                    began = time.monotonic()
+                    answer = self._process.receive()
+                    self._pace += (time.monotonic() - began - self._pace) / 8
+                    self._finish(answer)
             except TimedOut as late:
                 self._finish(late.picture)
                 self._take_back()
@@ -129,11 +135,12 @@ class _Feeder(threading.Thread):
         self._process.end()
 
     def _feed(self) -> None:
-        """Give the process work: wait for some when it has none, and one ahead while there is plenty for all.
+        """Give the process work: wait for some when it has none, and some ahead while there is plenty for all.
 
         Bytes are given to an idle process alone: it reads them at once, where a busy one could block this thread.
         """
-        while len(self._given) < SLOTS:
+        most = min(SLOTS, max(2, int(_AHEAD_SECONDS / self._pace)))
+        while len(self._given) < most:
             if not self._waiting and not self._fetch():
                 return
             task = self._waiting[0]
