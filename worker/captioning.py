@@ -143,7 +143,7 @@ class Captioning:
         for task in tasks:
             if not task.order.again and task.picture is not None:
                 by_recipe[task.order.recipe_id].append(task.picture.sha256)
-        with self._ledger.read() as connection:
+        with self._ledger.glance() as connection:
             return {
                 (recipe_id, sha256)
                 for recipe_id, hashes in by_recipe.items()

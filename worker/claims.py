@@ -49,10 +49,10 @@ class Claims:
         while True:
             if self._standing.stopping.is_set():
                 return None
-            with self._ledger.read() as connection:
-                if control.is_paused(connection, "caption"):
-                    return None
+            with self._ledger.glance() as connection:
                 due = lease.due(connection, "caption")
+                if not due and control.is_paused(connection, "caption"):
+                    return None
             choice = self._choose(due)
             if choice is None or self._suspect:
                 break
@@ -83,7 +83,7 @@ class Claims:
 
     def unwanted(self) -> set[int]:
         """Let go of units that were lost, or whose job is over: cancelled, failed. Returns their ids."""
-        with self._ledger.read() as connection:
+        with self._ledger.glance() as connection:
             wanted = lease.wanted(connection, self._leases.values())
         gone = [one for one in self._leases.values() if one.unit_id not in wanted]
         if gone:

@@ -197,7 +197,7 @@ class Feed:
         for task, found in identified:
             by_recipe[task.order.recipe_id].append((task, found))
         for recipe_id, pairs in by_recipe.items():
-            with self._ledger.read() as connection:
+            with self._ledger.glance() as connection:
                 known = results.captioned_contents(connection, recipe_id, {found.sha256 for _, found in pairs})
             for task, found in pairs:
                 if found.sha256 in known:

@@ -42,12 +42,16 @@ def serve(work: Work = answer, read: Read = read_picture) -> None:
     harden(limits)
     with suppress(ConnectionError), parent.makefile("rb") as requests:  # the parent is gone: so are we
         parent.sendall(wire.HELLO)
+        answers = b""
         while len(head := requests.read(wire.REQUEST_SIZE)) == wire.REQUEST_SIZE:
             header = wire.unpack_request(head)
             shared[0] = wire.READING
             body = requests.read(header.length)
-            parent.sendall(wire.pack_answer(_answer(body, header, shared, limits, work, read)))
+            answers += wire.pack_answer(_answer(body, header, shared, limits, work, read))
             shared[0] = wire.IDLE
+            if header.last:
+                parent.sendall(answers)
+                answers = b""
 
 
 def _answer(body: bytes, header: wire.Header, shared: mmap.mmap, limits: Limits, work: Work, read: Read) -> wire.Answer:
@@ -60,8 +64,7 @@ def _answer(body: bytes, header: wire.Header, shared: mmap.mmap, limits: Limits,
     except MemoryError:
         return BadImage("memory", "takes more memory to decode than the limit allows")
     if isinstance(found, Picture):
-        start = wire.HEAD + header.slot * wire.SLOT
-        shared[start : start + found.pixels.nbytes] = found.pixels.tobytes()
+        shared[header.start : header.start + found.pixels.nbytes] = found.pixels.tobytes()
     return found
 
 

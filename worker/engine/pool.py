@@ -1,8 +1,8 @@
 """A pool of decode processes: pictures in, futures out; one that crashes, hangs or hogs memory costs no other.
 
-Each process has a thread here that feeds it and takes its answers, so the guilty picture is always known: it is the
-oldest one not answered. Processes are started by exec: a fork after torch hangs, and multiprocessing's spawn would
-import Celery's `__main__` again.
+Each process has a thread here that feeds it and takes its answers. Quick pictures go in groups; after a crash they go
+one by one for a while, so that the guilty one is known: it is the oldest one not answered. Processes are started by
+exec: a fork after torch hangs, and multiprocessing's spawn would import Celery's `__main__` again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from blipq.worker.engine.decode_process import DecodeProcess, Died, NoDecoder, TimedOut
+from blipq.worker.engine.decode_process import DecodeProcess, Died, Lost, NoDecoder, TimedOut
 from blipq.worker.engine.picture import BadImage, Limits
 from blipq.worker.engine.source import too_big
-from blipq.worker.engine.wire import SLOTS, Answer, Request
+from blipq.worker.engine.wire import HALF, Answer, Request
 
 CHILD = (sys.executable, "-P", "-m", "blipq.worker.engine.decode_child")
-_AHEAD_SECONDS = 0.002  # of work that lies in a process: it must not wait for its thread, nor an urgent picture for it
+_GROUP_SECONDS = 0.004  # of work to a group, and two lie in a process: an urgent picture waits for them
+_GROUP_MOST = 16  # pictures
+_SLOW = 1.0  # seconds a picture takes, as far as is known before the first and after a loss: groups of one
 _CRASHES = 2  # of a picture's decoder before it is given up: the first may have been another's fault
 
 __all__ = ["DecodePool", "NoDecoder", "Request"]
@@ -34,7 +36,7 @@ __all__ = ["DecodePool", "NoDecoder", "Request"]
 class _Task:
     request: Request
     future: Future[Answer] = field(default_factory=Future)
-    crashes: int = 0
+    losses: int = 0  # processes that died on it
 
 
 class DecodePool:
@@ -103,8 +105,8 @@ class _Feeder(threading.Thread):
         super().__init__(name="blipq-decode", daemon=True)
         self._queue, self._processes, self._closing = queue, processes, closing
         self._process = process
-        self._given: deque[_Task] = deque()  # to the process, oldest first
-        self._pace = 1.0  # seconds an answer takes, smoothed
+        self._given: deque[list[_Task]] = deque()  # groups that the process has, oldest first
+        self._pace = _SLOW  # seconds an answer takes, smoothed
         self._waiting: deque[_Task] = deque()  # taken from the queue, or left by a process that died
 
     def run(self) -> None:
@@ -115,14 +117,13 @@ class _Feeder(threading.Thread):
                 self._feed()
                 if self._given:
                     began = time.monotonic()
-                    answer = self._process.receive()
-                    self._pace += (time.monotonic() - began - self._pace) / 8
-                    self._finish(answer)
+                    answers = self._process.receive()
+                    self._pace += ((time.monotonic() - began) / len(answers) - self._pace) / 8
+                    self._finish(answers)
             except TimedOut as late:
-                self._finish(late.picture)
-                self._take_back()
+                self._mourn(late, attempts=1)
             except Died as death:
-                self._mourn(death)
+                self._mourn(death, _CRASHES)
             except Exception as error:  # no decoder, or a fault of this code: nobody may wait for ever
                 self._give_up(error)
         self._process.stop()
@@ -135,30 +136,39 @@ class _Feeder(threading.Thread):
         self._process.end()
 
     def _feed(self) -> None:
-        """Give the process work: wait for some when it has none, and some ahead while there is plenty for all.
+        """Give the process work: wait for some when it has none, and a group ahead while there is plenty for all.
 
         Bytes are given to an idle process alone: it reads them at once, where a busy one could block this thread.
         """
-        most = min(SLOTS, max(2, int(_AHEAD_SECONDS / self._pace)))
-        while len(self._given) < most:
-            if not self._waiting and not self._fetch():
-                return
-            task = self._waiting[0]
-            if self._given and task.request.data is not None:
+        most = max(1, min(_GROUP_MOST, int(_GROUP_SECONDS / self._pace)))
+        while len(self._given) < 2:
+            group: list[_Task] = []
+            room = HALF
+            while len(group) < most and self._fetch(wait=not self._given and not group):
+                request = self._waiting[0].request
+                room -= request.room
+                if room < 0 or (request.data is not None and (self._given or group)):
+                    break
+                task = self._waiting.popleft()
+                if not task.future.cancelled():
+                    group.append(task)
+            if not group:
                 return
             if not self._given and not self._process.running:  # it may have died idle, by no picture's fault
+                self._waiting.extendleft(reversed(group))
                 self._process.start()
-            self._waiting.popleft()
-            if not task.future.cancelled():
-                self._given.append(task)
-                self._process.send(task.request)
+                return
+            self._given.append(group)
+            self._process.send([task.request for task in group])
 
-    def _fetch(self) -> bool:
-        """Take one picture from the queue; False when there is none to be had (or the pool closes)."""
-        if self._given and self._queue.qsize() < self._processes:
+    def _fetch(self, *, wait: bool) -> bool:
+        """See to it that a picture is waiting; False when there is none to be had (or the pool closes)."""
+        if self._waiting:
+            return True
+        if not wait and self._queue.qsize() < self._processes:
             return False  # leave it to an idle process
         try:
-            task = self._queue.get(block=not self._given)
+            task = self._queue.get(block=wait)
         except Empty:
             return False
         if task is None:
@@ -166,24 +176,29 @@ class _Feeder(threading.Thread):
         self._waiting.append(task)
         return True
 
-    def _finish(self, answer: Answer) -> None:
-        task = self._given.popleft()
-        if task.future.set_running_or_notify_cancel():
-            task.future.set_result(answer)
-        if isinstance(answer, BadImage) and answer.kind == "memory":
-            self._process.stop()  # a heap that has been at its limit is in pieces: start afresh
-            self._take_back()
+    def _finish(self, answers: Sequence[Answer]) -> None:
+        group = self._given.popleft()
+        for count, (task, answer) in enumerate(zip(group, answers, strict=True), 1):
+            if task.future.set_running_or_notify_cancel():
+                task.future.set_result(answer)
+            if isinstance(answer, BadImage) and answer.kind == "memory":
+                self._process.stop()  # a heap that has been at its limit is in pieces: the others start afresh
+                self._given.appendleft(group[count:])
+                self._take_back()
+                return
 
-    def _mourn(self, death: Died) -> None:
-        """The oldest picture is tried once more in a fresh process, the others are as good as new."""
-        if self._given and not self._closing.is_set():
-            self._given[0].crashes += 1
-            if self._given[0].crashes >= _CRASHES:
-                self._finish(death.picture)
+    def _mourn(self, loss: Lost, attempts: int) -> None:
+        """The oldest picture is tried so many times in all, the others are as good as new; one by one from now on."""
+        self._pace = _SLOW
+        if self._given and len(self._given[0]) == 1 and not self._closing.is_set():
+            self._given[0][0].losses += 1
+            if self._given[0][0].losses >= attempts:
+                self._finish([loss.picture])
         self._take_back()
 
     def _take_back(self) -> None:
-        self._waiting.extendleft(reversed(self._given))
+        for group in reversed(self._given):
+            self._waiting.extendleft(reversed(group))
         self._given.clear()
 
     def _give_up(self, error: Exception) -> None:

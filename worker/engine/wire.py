@@ -5,6 +5,7 @@ No pickle either way: a decoder that a picture has taken over can answer nonsens
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 from typing import get_args
@@ -16,15 +17,15 @@ from blipq.worker.engine.formats import FORMATS
 from blipq.worker.engine.picture import BadImage, Identity, Kind, Picture, Shape
 
 HELLO = b"ready"
-SLOTS = 8  # pictures that a process is given at once: one it works at, the others wait
 SIDE = 1024  # pixels, the largest side of a shape
-SLOT = SIDE * SIDE * 3  # bytes
-HEAD = 4096  # bytes before the first slot; the first byte says what the process is doing
-SHARED = HEAD + SLOTS * SLOT
+HALF = 4 * SIDE * SIDE * 3  # bytes for the pixels of a group of pictures: 28 of BLIP's 384 x 384, 4 of the largest
+HEAD = 4096  # bytes before the pixels; the first byte says what the process is doing
+SHARED = HEAD + 2 * HALF  # a process is given two groups at once: one it works at, the other waits
 IDLE, READING, DECODING = range(3)
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
-_REQUEST = struct.Struct("<BBBBHHQ")  # slot, by path?, draft?, resample, height, width (0: identify only), length
+# where its pixels go, last of its group?, by path?, draft?, resample, height, width (0: identify only), length
+_REQUEST = struct.Struct("<IBBBBHHQ")
 _ANSWER = struct.Struct("<BB32sIIH")  # what, kind, sha256, width, height, length of the text
 _PICTURE, _IDENTITY, _BAD = range(3)
 REQUEST_SIZE, ANSWER_SIZE = _REQUEST.size, _ANSWER.size
@@ -49,29 +50,36 @@ class Request:
                 raise ValueError(f"a shape of {height} x {width} is beyond 1 to {SIDE} pixels a side")
             Image.Resampling(self.shape.resample)  # ValueError, too
 
+    @property
+    def room(self) -> int:
+        """Bytes of the pixels that are asked for."""
+        return self.shape.height * self.shape.width * 3 if self.shape else 0
+
 
 @dataclass(frozen=True)
 class Header:
-    """A request without its bytes: `length` of them follow."""
+    """A request without its bytes: `length` of them follow. Answers are kept back until the `last` of a group."""
 
-    slot: int
+    start: int
+    last: bool
     by_path: bool
     shape: Shape | None
     length: int
 
 
-def pack_request(request: Request, slot: int) -> bytes:
+def pack_request(request: Request, start: int, *, last: bool) -> bytes:
     """Header and, for a path, its bytes; data is sent after it, uncopied."""
     shape = request.shape or Shape(0, 0)
     by_path = request.path is not None
     length = len(request.path if request.path is not None else request.data or b"")
-    head = _REQUEST.pack(slot, by_path, shape.draft, shape.resample, shape.height, shape.width, length)
+    head = _REQUEST.pack(start, last, by_path, shape.draft, shape.resample, shape.height, shape.width, length)
     return head + (request.path or b"")
 
 
 def unpack_request(head: bytes) -> Header:
-    slot, by_path, draft, resample, height, width, length = _REQUEST.unpack(head)
-    return Header(slot, bool(by_path), Shape(height, width, resample, bool(draft)) if height else None, length)
+    start, last, by_path, draft, resample, height, width, length = _REQUEST.unpack(head)
+    shape = Shape(height, width, resample, bool(draft)) if height else None
+    return Header(start, bool(last), bool(by_path), shape, length)
 
 
 def pack_answer(answer: Answer) -> bytes:
@@ -89,8 +97,8 @@ def text_length(head: bytes) -> int:
     return int(_ANSWER.unpack(head)[-1])
 
 
-def unpack_answer(head: bytes, text: bytes, shape: Shape | None, slot: memoryview) -> Answer:
-    """The answer to a request of `shape`; pixels are copied out of the slot. ValueError when it is none."""
+def unpack_answer(head: bytes, text: bytes, shape: Shape | None, shared: mmap.mmap | memoryview, start: int) -> Answer:
+    """The answer to a request of `shape`; pixels are copied out of shared memory. ValueError when it is none."""
     what, kind, sha256, width, height, _ = _ANSWER.unpack(head)
     said = "".join(letter if letter.isprintable() else "?" for letter in text.decode("utf-8", "replace"))
     if what == _BAD and kind < len(_KINDS):
@@ -101,6 +109,6 @@ def unpack_answer(head: bytes, text: bytes, shape: Shape | None, slot: memoryvie
         return Identity(sha256, width, height, said)
     if what == _PICTURE and shape is not None:
         count = shape.height * shape.width * 3
-        pixels = np.frombuffer(slot, np.uint8, count).reshape(shape.height, shape.width, 3).copy()
+        pixels = np.frombuffer(shared, np.uint8, count, start).reshape(shape.height, shape.width, 3).copy()
         return Picture(sha256, width, height, said, pixels)
     raise ValueError("no answer to what was asked")

@@ -106,6 +106,22 @@ def test_guilt_is_certain_while_another_picture_waits_in_the_process(
     assert kinds == [expected[name] for name in names]
 
 
+@pytest.mark.parametrize(("bad", "kind"), [("segfault", "crash"), ("hog", "memory"), ("hang", "timeout")])
+def test_one_of_a_group_costs_no_other_of_it(
+    png: bytes, limits: Limits, poison: list[str], tmp_path: Path, bad: str, kind: str
+) -> None:
+    # Given pictures so quick that they are given to the process 16 at a time, and a bad one among them
+    (tmp_path / "good").write_bytes(png)
+    (tmp_path / "bad").write_bytes(bad.encode())
+    names = ["good"] * 200 + ["bad"] + ["good"] * 200
+    with DecodePool(1, replace(limits, seconds=1), child=poison) as pool:
+        futures = [pool.submit(Request(path=bytes(tmp_path / name), shape=SHAPE)) for name in names]
+        found = [future.result() for future in futures]
+    # Then it alone is rejected
+    assert [number for number, one in enumerate(found) if not isinstance(one, Picture)] == [200]
+    assert found[200].kind == kind
+
+
 def test_a_crash_that_was_no_fault_of_the_picture_is_forgiven(
     limits: Limits, poison: list[str], tmp_path: Path
 ) -> None:
@@ -301,7 +317,7 @@ def test_a_process_that_is_killed_while_idle_costs_nothing(png: bytes, limits: L
 def test_what_a_decoder_says_cannot_reach_a_terminal_s_controls() -> None:
     answer = BadImage("corrupt", "red \x1b[31m\nand more")
     packed = wire.pack_answer(answer)
-    found = wire.unpack_answer(packed[: wire.ANSWER_SIZE], packed[wire.ANSWER_SIZE :], None, memoryview(b""))
+    found = wire.unpack_answer(packed[: wire.ANSWER_SIZE], packed[wire.ANSWER_SIZE :], None, memoryview(b""), 0)
     assert found == BadImage("corrupt", "red ?[31m?and more")
 
 
@@ -313,4 +329,4 @@ def test_sizes_and_formats_that_cannot_be_are_nonsense() -> None:
     ):
         packed = wire.pack_answer(wrong)
         with pytest.raises(ValueError, match="no format or size"):
-            wire.unpack_answer(packed[: wire.ANSWER_SIZE], packed[wire.ANSWER_SIZE :], None, memoryview(b""))
+            wire.unpack_answer(packed[: wire.ANSWER_SIZE], packed[wire.ANSWER_SIZE :], None, memoryview(b""), 0)
