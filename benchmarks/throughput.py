@@ -3,8 +3,8 @@
 usage: python benchmarks/throughput.py [--pictures 20000] [--files 100000] [--database URL --redis URL] [--json]
 
 Prints, with everything needed to trust it: files enqueued a second and its peak memory, seconds of a second enqueue
-over unchanged files, and pictures a second from claim to committed caption with a worker whose model does nothing
-(pictures are 2x1 PNGs of 10 KB: they are read, hashed and decoded, which costs the two decode processes some 0.2 ms).
+over unchanged files, and pictures a second from the first file found to the last committed caption with a worker whose
+model does nothing (pictures are 2x1 BMPs of 10 KB: they are read, hashed and decoded, which costs some 0.1 ms).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,13 @@ BLIPQ = [sys.executable, "-P", "-m", "blipq"]
 
 
 def picture(number: int) -> bytes:
-    """A 2x1 PNG that no other number has, of a size that hardly another has, as with photos: a comment fills it up."""
+    """A 2x1 BMP that no other number has, filled up to a size that hardly another has, as with photos.
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    pixels = b"\0" + struct.pack(">Q", number)[2:]
-    header = struct.pack(">IIBBBBB", 2, 1, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"tEXt", b"Comment\0" + b"-" * (number % 20_000)), (b"IDAT", zlib.compress(pixels)))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in (*chunks, (b"IEND", b"")))
+    Of all formats it takes the least to decode, 0.07 ms, since decoding is not what is measured.
+    """
+    pixels = struct.pack(">Q", number)[2:] + b"\0\0"
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 24, 0, len(pixels), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 62, 0, 0, 54) + header + pixels + b"-" * (number % 20_000)
 
 
 def draw(folder: Path, count: int) -> None:
@@ -47,7 +44,7 @@ def draw(folder: Path, count: int) -> None:
         place = folder / f"{number // 1000:05}"
         if number % 1000 == 0:
             place.mkdir(parents=True)
-        (place / f"{number:08}.png").write_bytes(picture(number))
+        (place / f"{number:08}.bmp").write_bytes(picture(number))
 
 
 def model(folder: Path) -> Path:
@@ -88,7 +85,7 @@ def measure(pictures: int, files: int, database: str | None, redis: str | None) 
         draw(place / "many", files)
         subprocess.run([*BLIPQ, "db", "upgrade"], env=environment, check=True, stdout=subprocess.DEVNULL)
         if redis:
-            worker = subprocess.Popen([*BLIPQ, "worker", "--queues", "caption"], env=environment)
+            worker = subprocess.Popen([*BLIPQ, "worker", "--queues", "caption"], env=environment, stdout=sys.stderr)
         figures: dict[str, Any] = {"pictures": pictures, "files": files, "database": database or "SQLite"}
         answer, _, _ = run("enqueue", str(place / "few"), "--model", where, "--wait", "-q", environment=environment)
         figures["captioned_per_second"] = answer["done"] / answer["seconds"]

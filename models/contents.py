@@ -8,8 +8,8 @@ from sqlalchemy import Connection, select, update
 
 from blipq.models.intake import Found
 from blipq.models.results import Content
+from blipq.models.rows import upsert
 from blipq.models.schema import file, image
-from blipq.models.upsert import upsert
 
 
 def known(connection: Connection, found: Sequence[Found]) -> dict[str, int]:

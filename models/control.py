@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
 
 from blipq.models.lease import UNIT_ITEMS, abandoned, settle
+from blipq.models.rows import upsert
 from blipq.models.schema import db_now, failure, item, job, queue, run, unit
-from blipq.models.upsert import upsert
 
 QUEUES = ("caption", "train")
 ENDED = ("done", "failed", "cancelled")

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from blipq.models.rows import upsert
 from blipq.models.schema import batch_size, db_now, worker
-from blipq.models.upsert import upsert
 
 ALIVE_SECONDS = 15  # a worker is heard of every 2 s; one that was not for so long is shown as lost
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, case, select, update
+from sqlalchemy import Connection, case, select, update
 
 from blipq.models import lease as leases
 from blipq.models.lease import Lease
+from blipq.models.rows import among, insert_rows, update_rows, upsert
 from blipq.models.schema import caption, failure, file, image, item
-from blipq.models.upsert import upsert
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ def captioned_contents(connection: Connection, recipe_id: int, hashes: Collectio
         return set()
     # Two statements by two unique indexes. Of one with a join, a planner that has no statistics yet reads every caption
     # of the recipe: on PostgreSQL 60 % of a worker's time at 2,000 pictures a second.
-    found = connection.execute(select(image.c.id, image.c.sha256).where(image.c.sha256.in_(list(hashes))))
+    found = connection.execute(select(image.c.id, image.c.sha256).where(among(connection, image.c.sha256, hashes)))
     sha256_of = {image_id: bytes(sha256) for image_id, sha256 in found}
     if not sha256_of:
         return set()
     captioned = select(caption.c.image_id).where(
-        caption.c.image_id.in_(list(sha256_of)), caption.c.recipe_id == recipe_id
+        among(connection, caption.c.image_id, sha256_of), caption.c.recipe_id == recipe_id
     )
     return {sha256_of[image_id] for image_id in connection.scalars(captioned)}
 
@@ -160,18 +160,12 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
     ids = _images(connection, {c.content for c in captioned if c.content is not None})
     links = [
         # Only while the file's row still says what it said at the claim: it may have changed since.
-        {"file": c.work.file_id, "at_size": c.work.size, "at_mtime": c.work.mtime_ns, "to": ids[c.content.sha256]}
+        {"id": c.work.file_id, "size": c.work.size, "mtime_ns": c.work.mtime_ns, "image_id": ids[c.content.sha256]}
         for c in captioned
         if c.content is not None
     ]
     if links:
-        connection.execute(
-            update(file)
-            .where(file.c.id == bindparam("file"), file.c.size == bindparam("at_size"))
-            .where(file.c.mtime_ns == bindparam("at_mtime"))
-            .values(image_id=bindparam("to")),
-            sorted(links, key=lambda row: row["file"]),
-        )
+        update_rows(connection, file, ["id", "size", "mtime_ns"], links)
     rows = {
         image_id: {
             "image_id": image_id,
@@ -197,17 +191,17 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
         )
     else:
         statement = insert.on_conflict_do_nothing(index_elements=unique)
-    connection.execute(statement, [rows[image_id] for image_id in sorted(rows)])
+    insert_rows(connection, statement, [rows[image_id] for image_id in sorted(rows)])
 
 
 def _images(connection: Connection, contents: Collection[Content]) -> dict[bytes, int]:
     """Ids of contents by their hash, made where they are new; in the order of the hashes, so that nobody deadlocks."""
     if not contents:
         return {}
-    insert = upsert(connection, image)
+    insert = upsert(connection, image).on_conflict_do_nothing(index_elements=["sha256"])
     rows = {c.sha256: {"sha256": c.sha256, "width": c.width, "height": c.height, "format": c.format} for c in contents}
-    connection.execute(insert.on_conflict_do_nothing(index_elements=["sha256"]), [rows[key] for key in sorted(rows)])
-    found = connection.execute(select(image.c.sha256, image.c.id).where(image.c.sha256.in_(list(rows))))
+    insert_rows(connection, insert, [rows[key] for key in sorted(rows)])
+    found = connection.execute(select(image.c.sha256, image.c.id).where(among(connection, image.c.sha256, rows)))
     return {bytes(sha256): image_id for sha256, image_id in found}
 
 
@@ -225,7 +219,7 @@ def _end_items(connection: Connection, outcomes: Sequence[Captioned | Failed], s
         return {}
     rows = connection.execute(
         update(item)
-        .where(item.c.id.in_([outcome.work.item_id for outcome in outcomes]), item.c.state == "queued")
+        .where(among(connection, item.c.id, [outcome.work.item_id for outcome in outcomes]), item.c.state == "queued")
         .values(state=state, attempts=item.c.attempts + 1)
         .returning(item.c.id, item.c.attempts)
     )

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from blipq.models import intake
+from blipq.models.rows import upsert
 from blipq.models.schema import alias, checkpoint, db_now, epoch, evaluation, job, loss, remark, run, unit
-from blipq.models.upsert import upsert
 
 LONGEST_REMARK = 1000  # characters; a unique index holds them
 
