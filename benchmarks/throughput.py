@@ -75,6 +75,7 @@ def measure(pictures: int, files: int, database: str | None, redis: str | None) 
         "BLIPQ_CAPTIONER": "null:open_captioner",
         "PYTHONPATH": str(HERE),
         "BLIPQ_DECODE_MEMORY": "1000000000",
+        "BLIPQ_BATCH_SIZE": "512",  # the largest that is chosen: what a batch of nothing takes cannot be measured
     }
     environment |= {"BLIPQ_DATABASE_URL": database} if database else {}
     environment |= {"BLIPQ_REDIS_URL": redis} if redis else {}

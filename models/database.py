@@ -176,11 +176,18 @@ def _postgresql(url: str, *, read_only: bool = False) -> Engine:
             "prepare_threshold": None,
         },
     )
+    event.listen(engine, "connect", _on_postgresql_connect)
     event.listen(engine, "checkin", _note_return)
     event.listen(engine, "checkout", partial(_ping_if_idle, engine.dialect))
     # Many rows a statement, where psycopg's executemany would have the server run one for each.
     engine.dialect.use_insertmanyvalues_wo_returning = True
     return engine
+
+
+def _on_postgresql_connect(connection: Any, record: object) -> None:
+    from psycopg.types.array import ListBinaryDumper  # an extra: not everybody has it
+
+    connection.adapters.register_dumper(list, ListBinaryDumper)  # 0.3 ms where 512 hashes or texts take 2 as text
 
 
 def _note_return(connection: Any, record: ConnectionPoolEntry) -> None:

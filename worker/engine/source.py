@@ -44,7 +44,7 @@ def read_picture(path: bytes, limit: int) -> bytes | BadImage:
         if before.st_size > limit:
             return too_big(before.st_size, limit)
         with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(limit + 1)
+            data = file.read(before.st_size + 1)  # one more shows that it grew
         after = os.fstat(descriptor)
     except OSError as error:
         return _failure(error)
