@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
 from blipq.models.lease import UNIT_ITEMS, settle
+from blipq.models.rows import insert_rows
 from blipq.models.schema import db_now, file, item, job, unit
 
 CHUNK = 2000  # rows a transaction: under 100 ms, so that no worker waits longer for the database
@@ -86,15 +87,7 @@ def take_in(
     found = list({one.path: one for one in found}.values())  # named twice, it is one photo
     _record_files(connection, found)
     wanted = _wanted(connection, recipe_id, found, again=again)
-    units = []
-    for size, part in _cut(wanted, so_far):
-        unit_id = connection.execute(
-            insert(unit).values(job_id=job_id, queue="caption", state="queued", pictures=size).returning(unit.c.id)
-        ).scalar_one()
-        units.append(unit_id)
-        connection.execute(
-            insert(item), [{"job_id": job_id, "unit_id": unit_id, "file_id": file_id} for file_id in part]
-        )
+    units = _cut(connection, job_id, wanted, so_far)
     counted = connection.execute(
         update(job)
         .where(job.c.id == job_id, job.c.state == "scanning")
@@ -125,13 +118,26 @@ def close_job(connection: Connection, job_id: int) -> None:
     settle(connection, job_id)
 
 
-def _cut(wanted: Sequence[int], so_far: int) -> Iterator[tuple[int, Sequence[int]]]:
+def _cut(connection: Connection, job_id: int, wanted: Sequence[int], so_far: int) -> list[int]:
+    """Queue files in units → their ids."""
+    parts: list[Sequence[int]] = []
     start = 0
     while start < len(wanted):
         size = min(UNIT_ITEMS, max(SMALLEST_UNIT, (so_far + start) // UNIT_ITEMS))
-        part = wanted[start : start + size]
-        yield len(part), part
-        start += len(part)
+        parts.append(wanted[start : start + size])
+        start += size
+    if not parts:
+        return []
+    made = insert(unit).values(job_id=job_id, queue="caption", state="queued")
+    made = made.returning(unit.c.id, sort_by_parameter_order=True)
+    units = list(connection.scalars(made, [{"pictures": len(part)} for part in parts]))
+    items = [
+        {"job_id": job_id, "unit_id": unit_id, "file_id": file_id}
+        for unit_id, part in zip(units, parts, strict=True)
+        for file_id in part
+    ]
+    insert_rows(connection, insert(item), items)
+    return units
 
 
 def _record_files(connection: Connection, found: Sequence[Found]) -> None:

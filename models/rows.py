@@ -1,7 +1,7 @@
 """Many rows a statement, as each database takes them best: PostgreSQL as arrays, SQLite one by one or as a list.
 
 To PostgreSQL a thousand parameters, or a thousand statements, cost more than what is done with them; an array is one
-parameter, whatever its length, so that the statement is also planned but once.
+parameter, whatever its length.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Insert,
     Table,
     TableClause,
     TableValuedAlias,
@@ -27,10 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-Insert = postgresql.Insert | sqlite.Insert
 
-
-def upsert(connection: Connection, table: Table) -> Insert:
+def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An insert that takes `on_conflict_do_nothing` and `on_conflict_do_update` (by `index_elements=`)."""
     return (postgresql.insert if _has_arrays(connection) else sqlite.insert)(table)
 
