@@ -3,7 +3,7 @@
 usage: python benchmarks/throughput.py [--pictures 20000] [--files 100000] [--database URL --redis URL] [--json]
 
 Prints, with everything needed to trust it: files enqueued a second and its peak memory, seconds of a second enqueue
-over unchanged files, and pictures a second from the first file found to the last committed caption with a worker whose
+over unchanged files, and pictures a second from the first claim to the last committed caption with a worker whose
 model does nothing (pictures are 2x1 BMPs of 10 KB: they are read, hashed and decoded, which costs some 0.1 ms).
 """
 
