@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select, update
 
 from blipq.models.intake import Found
-from blipq.models.results import Content
-from blipq.models.rows import upsert
-from blipq.models.schema import file, image
+from blipq.models.results import Content, images
+from blipq.models.rows import insert_rows, upsert
+from blipq.models.schema import file
 
 
 def known(connection: Connection, found: Sequence[Found]) -> dict[str, int]:
@@ -38,19 +38,16 @@ def last_known(connection: Connection, paths: Sequence[str]) -> dict[str, int]:
 
 def record(connection: Connection, contents: Sequence[tuple[Found, Content]]) -> dict[str, int]:
     """Note what files (2,000 at most) hold; image ids by path."""
-    by_hash = {content.sha256: content for _, content in contents}
-    values = [vars(by_hash[sha256]) for sha256 in sorted(by_hash)]
-    if not values:
+    if not contents:
         return {}
-    connection.execute(upsert(connection, image).on_conflict_do_nothing(index_elements=["sha256"]), values)
-    rows = connection.execute(select(image.c.sha256, image.c.id).where(image.c.sha256.in_(list(by_hash))))
-    ids = {bytes(sha256): int(image_id) for sha256, image_id in rows}
+    ids = images(connection, [content for _, content in contents])
     insert = upsert(connection, file)
     insert = insert.on_conflict_do_update(
         index_elements=["path"], set_={name: insert.excluded[name] for name in ("size", "mtime_ns", "image_id")}
     )
     by_path = {one.path: (one, ids[content.sha256]) for one, content in contents}
-    connection.execute(
+    insert_rows(
+        connection,
         insert,
         [
             {"path": path, "size": one.size, "mtime_ns": one.mtime_ns, "image_id": image_id}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,16 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, NoSuchModuleError, OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
 
 from blipq.settings import Settings, redact
 
 BUSY_SECONDS = 10  # a third of the lease: a worker that waits longer for SQLite's lock would lose its units anyway
 PATIENT_SECONDS = 60  # a command holds no lease, and may wait its turn behind a hundred others
 CONNECT_SECONDS = 5
-IDLE_SECONDS = 1.0  # after which a pooled connection is asked whether it still stands, before it is used
 
 
 class LedgerError(Exception):
@@ -182,6 +179,7 @@ def _postgresql(url: str, *, read_only: bool = False) -> Engine:
     options = "-c default_transaction_read_only=on" if read_only else "-c lock_timeout=10000"
     engine = create_engine(
         url,
+        pool_pre_ping=True,
         pool_size=4,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
@@ -193,8 +191,6 @@ def _postgresql(url: str, *, read_only: bool = False) -> Engine:
         },
     )
     event.listen(engine, "connect", _on_postgresql_connect)
-    event.listen(engine, "checkin", _note_return)
-    event.listen(engine, "checkout", partial(_ping_if_idle, engine.dialect))
     # Many rows a statement, where psycopg's executemany would have the server run one for each.
     engine.dialect.use_insertmanyvalues_wo_returning = True
     return engine
@@ -204,24 +200,6 @@ def _on_postgresql_connect(connection: Any, record: object) -> None:
     from psycopg.types.array import ListBinaryDumper  # an extra: not everybody has it
 
     connection.adapters.register_dumper(list, ListBinaryDumper)  # 0.3 ms where 512 hashes or texts take 2 as text
-
-
-def _note_return(connection: Any, record: ConnectionPoolEntry) -> None:
-    record.info["returned"] = time.monotonic()
-
-
-def _ping_if_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, proxy: object) -> None:
-    """What SQLAlchemy's `pool_pre_ping` does, but not for what was used just now: a message less a transaction."""
-    idle = time.monotonic() - record.info.get("returned", time.monotonic())
-    if idle > IDLE_SECONDS and not _answers(dialect, connection):
-        raise DisconnectionError
-
-
-def _answers(dialect: Dialect, connection: Any) -> bool:
-    try:
-        return bool(dialect.do_ping(connection))
-    except dialect.loaded_dbapi.Error:
-        return False
 
 
 def _on_sqlite_connect(patience: int, connection: Any, record: object) -> None:

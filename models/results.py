@@ -132,6 +132,17 @@ def captioned_contents(connection: Connection, recipe_id: int, hashes: Collectio
     return {sha256_of[image_id] for image_id in connection.scalars(captioned)}
 
 
+def images(connection: Connection, contents: Collection[Content]) -> dict[bytes, int]:
+    """Ids of contents by their hash, made where they are new; in the order of the hashes, so that nobody deadlocks."""
+    if not contents:
+        return {}
+    insert = upsert(connection, image).on_conflict_do_nothing(index_elements=["sha256"])
+    rows = {c.sha256: {"sha256": c.sha256, "width": c.width, "height": c.height, "format": c.format} for c in contents}
+    insert_rows(connection, insert, [rows[key] for key in sorted(rows)])
+    found = connection.execute(select(image.c.sha256, image.c.id).where(among(connection, image.c.sha256, rows)))
+    return {bytes(sha256): image_id for sha256, image_id in found}
+
+
 def store(
     connection: Connection, outcomes: Sequence[Captioned | Failed], origin: Origin, lease_seconds: float
 ) -> set[int]:
@@ -157,7 +168,7 @@ def store(
 
 
 def _store_captions(connection: Connection, captioned: Sequence[Captioned], origin: Origin) -> None:
-    ids = _images(connection, {c.content for c in captioned if c.content is not None})
+    ids = images(connection, {c.content for c in captioned if c.content is not None})
     links = [
         # Only while the file's row still says what it said at the claim: it may have changed since.
         {"id": c.work.file_id, "size": c.work.size, "mtime_ns": c.work.mtime_ns, "image_id": ids[c.content.sha256]}
@@ -192,17 +203,6 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
     else:
         statement = insert.on_conflict_do_nothing(index_elements=unique)
     insert_rows(connection, statement, [rows[image_id] for image_id in sorted(rows)])
-
-
-def _images(connection: Connection, contents: Collection[Content]) -> dict[bytes, int]:
-    """Ids of contents by their hash, made where they are new; in the order of the hashes, so that nobody deadlocks."""
-    if not contents:
-        return {}
-    insert = upsert(connection, image).on_conflict_do_nothing(index_elements=["sha256"])
-    rows = {c.sha256: {"sha256": c.sha256, "width": c.width, "height": c.height, "format": c.format} for c in contents}
-    insert_rows(connection, insert, [rows[key] for key in sorted(rows)])
-    found = connection.execute(select(image.c.sha256, image.c.id).where(among(connection, image.c.sha256, rows)))
-    return {bytes(sha256): image_id for sha256, image_id in found}
 
 
 def _store_failure(connection: Connection, bad: Failed, attempts: int) -> None:
