@@ -140,18 +140,8 @@ class _Feeder(threading.Thread):
 
         Bytes are given to an idle process alone: it reads them at once, where a busy one could block this thread.
         """
-        most = max(1, min(_GROUP_MOST, int(_GROUP_SECONDS / self._pace)))
         while len(self._given) < 2:
-            group: list[_Task] = []
-            room = HALF
-            while len(group) < most and self._fetch(wait=not self._given and not group):
-                request = self._waiting[0].request
-                room -= request.room
-                if room < 0 or (request.data is not None and (self._given or group)):
-                    break
-                task = self._waiting.popleft()
-                if not task.future.cancelled():
-                    group.append(task)
+            group = self._group()
             if not group:
                 return
             if not self._given and not self._process.running:  # it may have died idle, by no picture's fault
@@ -160,6 +150,21 @@ class _Feeder(threading.Thread):
                 return
             self._given.append(group)
             self._process.send([task.request for task in group])
+
+    def _group(self) -> list[_Task]:
+        """Take the pictures of the next group, as many as are quick enough to be worth one."""
+        most = max(1, min(_GROUP_MOST, int(_GROUP_SECONDS / self._pace)))
+        group: list[_Task] = []
+        room = HALF
+        while len(group) < most and self._fetch(wait=not self._given and not group):
+            request = self._waiting[0].request
+            room -= request.room
+            if room < 0 or (request.data is not None and (self._given or group)):
+                break
+            task = self._waiting.popleft()
+            if not task.future.cancelled():
+                group.append(task)
+        return group
 
     def _fetch(self, *, wait: bool) -> bool:
         """See to it that a picture is waiting; False when there is none to be had (or the pool closes)."""
