@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
-from blipq.models.intake import Found
+from blipq.models.intake import Found, note_raw
 from blipq.models.results import Content, images
-from blipq.models.rows import insert_rows, upsert
+from blipq.models.rows import among, insert_rows, update_rows, upsert
 from blipq.models.schema import file
 
 
@@ -41,20 +41,21 @@ def record(connection: Connection, contents: Sequence[tuple[Found, Content]]) ->
     if not contents:
         return {}
     ids = images(connection, [content for _, content in contents])
-    insert = upsert(connection, file)
-    insert = insert.on_conflict_do_update(
-        index_elements=["path"], set_={name: insert.excluded[name] for name in ("size", "mtime_ns", "image_id")}
-    )
     by_path = {one.path: (one, ids[content.sha256]) for one, content in contents}
-    insert_rows(
-        connection,
-        insert,
-        [
-            {"path": path, "size": one.size, "mtime_ns": one.mtime_ns, "image_id": image_id}
-            for path, (one, image_id) in sorted(by_path.items())
-        ],
-    )
-    for path, (one, _) in by_path.items():
-        if one.raw is not None:
-            connection.execute(update(file).where(file.c.path == path).values(path_raw=one.raw))
+    rows = [
+        {"path": path, "size": one.size, "mtime_ns": one.mtime_ns, "image_id": image_id}
+        for path, (one, image_id) in sorted(by_path.items())
+    ]
+    # New ones by their paths, then all by their ids: see `models.locks`.
+    insert_rows(connection, upsert(connection, file).on_conflict_do_nothing(index_elements=["path"]), rows)
+    found = select(file.c.path, file.c.id).where(among(connection, file.c.path, list(by_path)))
+    id_of = {row.path: row.id for row in connection.execute(found)}
+    changed = [
+        {"id": id_of[row["path"]], "size": row["size"], "mtime_ns": row["mtime_ns"], "image_id": row["image_id"]}
+        for row in rows
+        if row["path"] in id_of  # else it was forgotten just now
+    ]
+    if changed:
+        update_rows(connection, file, ["id"], changed)
+    note_raw(connection, [one for one, _ in by_path.values()])
     return {path: image_id for path, (_, image_id) in by_path.items()}

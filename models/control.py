@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
+from collections import Counter
 
-from blipq.models.lease import UNIT_ITEMS, abandoned, new_fence, settle
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, insert, select, true, update
+
+from blipq.models.lease import NOT_OVER, UNIT_ITEMS, abandoned, new_fence, settle
+from blipq.models.locks import lock_jobs
 from blipq.models.rows import upsert
 from blipq.models.schema import db_now, failure, item, job, queue, run, unit
 
@@ -22,32 +25,24 @@ def cancel(connection: Connection, job_id: int) -> int:
 
     Returns the number of pictures that will not be captioned. Raises NoSuchJob.
     """
-    state = _state(connection, job_id)
-    if state in ENDED:
+    if _lock(connection, job_id, unit.c.state == "running") in ENDED:
         return 0
-    running = (
-        select(unit.c.id)
-        .where(unit.c.job_id == job_id, unit.c.state == "running")
-        .order_by(unit.c.id)
-        .with_for_update()
-    )
-    connection.execute(
-        update(unit)
-        .where(unit.c.id.in_(running))
-        .values(state="queued", worker_id=None, fence=new_fence(), lease_until=None)
-    )
-    left = _left(connection, job_id)
-    connection.execute(update(job).where(job.c.id == job_id).values(state="cancelled", ended_at=db_now(), note=None))
-    return left
+    return _cancel(connection, job_id)
 
 
-def cancel_overdue(connection: Connection) -> list[int]:
-    """Cancel the jobs whose callers no longer wait."""
-    overdue = select(job.c.id).where(job.c.deadline < db_now(), job.c.state.in_(("scanning", "queued", "running")))
-    ids = list(connection.scalars(overdue))
-    for job_id in ids:
-        cancel(connection, job_id)
-    return ids
+def cancel_overdue(connection: Connection) -> int | None:
+    """Cancel a job whose caller no longer waits; its id, None where there is none left.
+
+    One a transaction: whoever holds a job must not wait for the units of another.
+    """
+    overdue = (job.c.deadline < db_now(), job.c.state.in_(NOT_OVER))
+    job_id = connection.scalar(select(job.c.id).where(*overdue).order_by(job.c.id).limit(1))
+    if job_id is None:
+        return None
+    lock_jobs(connection, job.c.id == job_id, unit.c.state == "running")
+    if connection.scalar(select(job.c.id).where(job.c.id == job_id, *overdue)):  # nobody ended or retried it meanwhile
+        _cancel(connection, job_id)
+    return int(job_id)
 
 
 def close_abandoned(connection: Connection) -> list[int]:
@@ -67,16 +62,16 @@ def retry(connection: Connection, job_id: int, *, everything: bool = False) -> i
     A training job is queued as it stands: it goes on from its newest checkpoint. Returns how many pictures (or 1).
     Raises NoSuchJob.
     """
-    state = _state(connection, job_id)
     if connection.scalar(select(exists().where(run.c.job_id == job_id))):
-        return _retry_run(connection, job_id, state)
-    with_failures = (unit.c.job_id == job_id) & (unit.c.failed > 0)
-    # Locked before they are counted: a worker may be ending pictures of them just now.
-    connection.execute(select(unit.c.id).where(with_failures).order_by(unit.c.id).with_for_update())
-    left = _left(connection, job_id) if everything or state == "failed" else 0
-    failed = _requeue_failed(connection, job_id, with_failures)
-    _take_out(connection, with_failures)
-    if (failed or left) and state in ENDED:
+        return _retry_run(connection, job_id)
+    # Running ones too: a worker may be ending pictures of them just now.
+    with_failures = unit.c.failed > 0
+    state = _lock(connection, job_id, with_failures | (unit.c.state == "running"))
+    left = _left(connection, job_id) if state in ENDED else 0
+    failed = _requeue_failed(connection, job_id, with_failures & (unit.c.job_id == job_id))
+    if not (failed or everything or state == "failed"):
+        left = 0
+    if (failed or left) and state in ENDED:  # what was cancelled goes on with the rest of its job
         again = {"state": "queued", "ended_at": None, "note": None, "deadline": None, "run_after": 0}
         connection.execute(update(job).where(job.c.id == job_id).values(**again))
     settle(connection, job_id)
@@ -98,11 +93,23 @@ def is_paused(connection: Connection, queue_name: str) -> bool:
     return bool(connection.scalar(select(queue.c.paused).where(queue.c.name == queue_name)))
 
 
-def _state(connection: Connection, job_id: int) -> str:
-    state = connection.scalar(select(job.c.state).where(job.c.id == job_id))
+def _lock(connection: Connection, job_id: int, units: ColumnElement[bool]) -> str:
+    """A job's state, which nobody else changes from now on, nor the units of it for which something holds."""
+    state = lock_jobs(connection, job.c.id == job_id, units).get(job_id)
     if state is None:
         raise NoSuchJob(f"no job {job_id}: `blipq status` lists them")
-    return str(state)
+    return state
+
+
+def _cancel(connection: Connection, job_id: int) -> int:
+    connection.execute(
+        update(unit)
+        .where(unit.c.job_id == job_id, unit.c.state == "running")
+        .values(state="queued", worker_id=None, fence=new_fence(), lease_until=None)
+    )
+    left = _left(connection, job_id)
+    connection.execute(update(job).where(job.c.id == job_id).values(state="cancelled", ended_at=db_now(), note=None))
+    return left
 
 
 def _left(connection: Connection, job_id: int) -> int:
@@ -113,9 +120,9 @@ def _left(connection: Connection, job_id: int) -> int:
 
 
 def _requeue_failed(connection: Connection, job_id: int, units: ColumnElement[bool]) -> int:
-    """Cut the failed pictures of some units into new units; how many they are."""
+    """Cut the failed pictures of some units, which are locked, into new units; how many they are."""
     rows = connection.execute(
-        select(item.c.id, item.c.file_id)
+        select(item.c.id, item.c.file_id, item.c.unit_id)
         .where(item.c.unit_id.in_(select(unit.c.id).where(units)), item.c.state == "failed")
         .order_by(item.c.id)
     ).all()
@@ -128,17 +135,24 @@ def _requeue_failed(connection: Connection, job_id: int, units: ColumnElement[bo
         )
         files = [row.file_id for row in part]
         connection.execute(failure.delete().where(failure.c.job_id == job_id, failure.c.file_id.in_(files)))
+    if rows:
+        _take_out(connection, Counter(row.unit_id for row in rows))
     return len(rows)
 
 
-def _take_out(connection: Connection, units: ColumnElement[bool]) -> None:
-    """Units that gave their failed pictures away count what is left in them: the job's sums stay true."""
-    left = select(func.count()).where(item.c.unit_id == unit.c.id).scalar_subquery()
-    connection.execute(update(unit).where(units).values(pictures=left, failed=0))
+def _take_out(connection: Connection, counts: Counter[int]) -> None:
+    """Units that gave failed pictures away count them no more: the job's sums stay true."""
+    fewer = bindparam("fewer", type_=unit.c.failed.type)
+    connection.execute(
+        update(unit)
+        .where(unit.c.id == bindparam("unit"))
+        .values(pictures=unit.c.pictures - fewer, failed=unit.c.failed - fewer),
+        [{"unit": unit_id, "fewer": counts[unit_id]} for unit_id in sorted(counts)],
+    )
 
 
-def _retry_run(connection: Connection, job_id: int, state: str) -> int:
-    if state not in ("failed", "cancelled"):
+def _retry_run(connection: Connection, job_id: int) -> int:
+    if _lock(connection, job_id, true()) not in ("failed", "cancelled"):
         return 0
     connection.execute(
         update(unit)

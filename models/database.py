@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -23,15 +25,24 @@ PATIENT_SECONDS = 60  # a command holds no lease, and may wait its turn behind a
 CONNECT_SECONDS = 5
 
 
+TRIES = 5  # of a transaction that the database ended for another's sake
+_AGAIN_SECONDS = 0.05
+T = TypeVar("T")
+
+
 class LedgerError(Exception):
     """The database cannot be used; the message is one line: what is wrong, what to do."""
+
+
+class TransactionLost(LedgerError):
+    """The database ended a transaction for the sake of another one: nothing of it was written, it may be made again."""
 
 
 @dataclass(frozen=True)
 class Ledger:
     """The SQL database and the two ways to use it: short writing transactions and reads that never wait for them.
 
-    `patience`: seconds that a writer waits for SQLite's lock.
+    `patience`: seconds that a writer waits for SQLite's lock, or for one of PostgreSQL's.
     """
 
     url: str
@@ -48,7 +59,7 @@ class Ledger:
     def writer(self) -> Engine:
         """Engine for transactions that write: on SQLite each begins with BEGIN IMMEDIATE."""
         if self.sqlite_path is None:
-            return _postgresql(self.url)
+            return _postgresql(self.url, f"-c lock_timeout={self.patience * 1000}")
         engine = create_engine(self.url)
         event.listen(engine, "connect", partial(_on_sqlite_connect, self.patience))
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -58,7 +69,7 @@ class Ledger:
     def reader(self) -> Engine:
         """Engine for reads. On SQLite it cannot write, and does not wait behind a writer."""
         if self.sqlite_path is None:
-            return _postgresql(self.url, read_only=True)
+            return _postgresql(self.url, "-c default_transaction_read_only=on")
         engine = create_engine(f"sqlite:///file:{_quoted(self.sqlite_path)}?mode=ro&uri=true")
         event.listen(engine, "connect", _on_sqlite_read)
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
@@ -69,6 +80,20 @@ class Ledger:
         """One writing transaction: committed at the end, rolled back on an error."""
         with explained(self.url), self._in_turn(), self.writer.begin() as connection:
             yield connection
+
+    def transact(self, act: Callable[[Connection], T]) -> T:
+        """Run a writing transaction; again, up to 5 times, where the database ended it for the sake of another one.
+
+        `act` may run more than once, and so leaves what is outside of the ledger alone.
+        """
+        for number in range(1, TRIES):
+            try:
+                with self.write() as connection:
+                    return act(connection)
+            except TransactionLost:
+                time.sleep(random.uniform(0, number * _AGAIN_SECONDS))
+        with self.write() as connection:
+            return act(connection)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -154,10 +179,32 @@ def explained(url: str) -> Iterator[None]:
         reason = _reason(error)
         if reason is None:
             raise
-        raise LedgerError(f"{reason} ({redact(url)})") from error
+        kind = TransactionLost if _sqlstate(error) in _LOST else LedgerError
+        raise kind(f"{reason} ({redact(url)})") from error
+
+
+_LOST = {
+    "40P01": "two transactions waited for each other, and the database ended this one (a deadlock): "
+    "nothing of it was written, try again",
+    "40001": "another transaction changed the same rows first (a serialization failure): "
+    "nothing of this one was written, try again",
+}
+_STATES = _LOST | {
+    "55P03": "another transaction holds these rows for too long: try again, or look for one that is stuck "
+    "(pg_stat_activity names it)",
+    "57014": "the server ended the statement (its statement_timeout, or an administrator): "
+    "try again, or ask for more time for this user",
+}
+
+
+def _sqlstate(error: Exception) -> str | None:
+    """PostgreSQL's code of an error."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def _reason(error: Exception) -> str | None:
+    if (told := _STATES.get(_sqlstate(error) or "")) is not None:
+        return told
     said = " ".join(str(getattr(error, "orig", None) or error).split())
     low = said.lower()
     if "disk is full" in low or "no space left" in low or "disk i/o error" in low:
@@ -175,8 +222,7 @@ def _reason(error: Exception) -> str | None:
     return None
 
 
-def _postgresql(url: str, *, read_only: bool = False) -> Engine:
-    options = "-c default_transaction_read_only=on" if read_only else "-c lock_timeout=10000"
+def _postgresql(url: str, options: str) -> Engine:
     engine = create_engine(
         url,
         pool_pre_ping=True,

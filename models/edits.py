@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select
 
-from blipq.models.schema import edit
+from blipq.models.rows import among
+from blipq.models.schema import edit, image
 
 CHUNK = 2000  # images a transaction
 
@@ -42,12 +43,16 @@ def write_edit(
 
 
 def write_edits(connection: Connection, texts: Mapping[int, str | None], author: str, batch: str) -> int:
-    """Make texts the captions of images, as one batch; those that have them already are left. How many changed."""
-    now = current(connection, texts)
+    """Make texts the captions of images, as one batch; those that have them already are left. How many changed.
+
+    Images that were forgotten meanwhile are left out.
+    """
+    there = _lock(connection, texts)
+    now = current(connection, there)
     rows = [
         {"image_id": image_id, "text": text, "author": author, "batch": batch}
         for image_id, text in sorted(texts.items())
-        if now.get(image_id) != text
+        if image_id in there and now.get(image_id) != text
     ]
     if rows:
         connection.execute(insert(edit), rows)
@@ -61,6 +66,12 @@ def current(connection: Connection, image_ids: Iterable[int]) -> dict[int, str |
     return {row.image_id: row.text for row in rows}
 
 
+def _lock(connection: Connection, image_ids: Iterable[int]) -> set[int]:
+    """Those of some images that are there: nobody forgets them, or writes edits of them, until the transaction ends."""
+    there = select(image.c.id).where(among(connection, image.c.id, set(image_ids))).order_by(image.c.id)
+    return set(connection.scalars(there.with_for_update(key_share=True)))
+
+
 def of_batch(connection: Connection, image_ids: Iterable[int], batch: str) -> set[int]:
     """Those of some images (2,000 at most) that a batch has edited."""
     found = select(edit.c.image_id).where(edit.c.image_id.in_(list(image_ids)), edit.c.batch == batch)
@@ -72,6 +83,7 @@ def undo(connection: Connection, image_id: int, author: str) -> str | None:
 
     Done twice, it brings the edit again. Without an edit nothing happens.
     """
+    _lock(connection, [image_id])
     newest = select(edit.c.text).where(edit.c.image_id == image_id).order_by(edit.c.id.desc()).limit(2)
     texts: Sequence[str | None] = connection.scalars(newest).all()
     if not texts:

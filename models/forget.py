@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, tuple_, update
 
 from blipq.models.control import ENDED, NoSuchJob
+from blipq.models.locks import lock_jobs
 from blipq.models.schema import (
     alias,
     caption,
@@ -69,10 +70,17 @@ def forget_files(connection: Connection, file_ids: Collection[int], *, keep_edit
     A content that no other file holds goes with its captions and edits; with `keep_edited` not where a person has
     edited it. Raises StillWanted where an open job has them to do.
     """
-    _refuse_open(connection, item.c.file_id.in_(file_ids))
-    images = set(
-        connection.scalars(select(file.c.image_id).where(file.c.id.in_(file_ids), file.c.image_id.is_not(None)))
+    mine = item.c.file_id.in_(file_ids)
+    lock_jobs(
+        connection,
+        job.c.id.in_(select(item.c.job_id).where(mine)),
+        unit.c.id.in_(select(item.c.unit_id).where(mine, item.c.state == "queued")),
     )
+    _refuse_open(connection, mine)
+    held = select(file.c.image_id).where(file.c.id.in_(file_ids), file.c.image_id.is_not(None))
+    _lock(connection, image, image.c.id.in_(held))
+    _lock(connection, file, file.c.id.in_(file_ids))
+    images = set(connection.scalars(held))
     failures = _delete(connection, failure, failure.c.file_id.in_(file_ids))
     _take_out_items(connection, file_ids)
     _delete(connection, upload, upload.c.file_id.in_(file_ids))
@@ -82,6 +90,7 @@ def forget_files(connection: Connection, file_ids: Collection[int], *, keep_edit
 
 def forget_images(connection: Connection, image_ids: Collection[int], *, keep_edited: bool) -> Forgotten:
     """Take out those of some contents (2,000 at most) that no file holds, with their captions and edits."""
+    _lock(connection, image, image.c.id.in_(image_ids))  # so that no worker finds another file to hold one meanwhile
     held = exists().where(file.c.image_id == image.c.id)
     lost = select(image.c.id, image.c.sha256).where(image.c.id.in_(image_ids), ~held)
     if keep_edited:
@@ -95,8 +104,16 @@ def forget_images(connection: Connection, image_ids: Collection[int], *, keep_ed
 
 
 def check_job(connection: Connection, job_id: int) -> None:
-    """Raise NoSuchJob, and StillWanted for a job that is not over or whose model has been promoted."""
-    state = connection.scalar(select(job.c.state).where(job.c.id == job_id))
+    """Raise NoSuchJob, and StillWanted for a job that is not over or whose model has been promoted.
+
+    Nobody retries the job, or promotes of its run, until the transaction ends.
+    """
+    mine = item.c.job_id == job_id
+    next_items = select(item.c.unit_id).where(mine).order_by(item.c.id).limit(CHUNK).subquery()
+    _lock(connection, run, run.c.job_id == job_id)
+    last = ~exists().where(mine)  # then the job itself goes, with all of its units
+    units = unit.c.id.in_(select(next_items.c.unit_id)) | last
+    state = lock_jobs(connection, job.c.id == job_id, units).get(job_id)
     if state is None:
         raise NoSuchJob(f"no job {job_id}: `blipq status` lists them")
     if state not in ENDED:
@@ -115,7 +132,10 @@ def forget_items(connection: Connection, job_id: int) -> Forgotten | None:
     None where none is left. The photos themselves, and what people wrote, stay.
     """
     rows = connection.execute(
-        select(item.c.id, item.c.file_id).where(item.c.job_id == job_id).order_by(item.c.id).limit(CHUNK)
+        select(item.c.id, item.c.file_id, item.c.unit_id)
+        .where(item.c.job_id == job_id)
+        .order_by(item.c.id)
+        .limit(CHUNK)
     ).all()
     if not rows:
         return None
@@ -133,6 +153,7 @@ def forget_items(connection: Connection, job_id: int) -> Forgotten | None:
     captions = _delete(connection, caption, mine)
     failures = _delete(connection, failure, (failure.c.job_id == job_id) & failure.c.file_id.in_(files))
     _delete(connection, item, item.c.id.in_([row.id for row in rows]))
+    _count_left(connection, {row.unit_id for row in rows})  # somebody may retry what is left before the next chunk
     return Forgotten(captions=captions, failures=failures)
 
 
@@ -223,19 +244,26 @@ def _refuse_open(connection: Connection, which: ColumnElement[bool]) -> None:
 
 def _take_out_items(connection: Connection, file_ids: Collection[int]) -> None:
     """Items of jobs that are over; a unit that a retry could take up again counts those no more."""
-    left = select(func.count()).where(item.c.unit_id == unit.c.id, item.c.state == "queued").scalar_subquery()
-    units = list(
-        connection.scalars(
-            select(item.c.unit_id).where(item.c.file_id.in_(file_ids), item.c.state == "queued").distinct()
-        )
-    )
-    _delete(connection, item, item.c.file_id.in_(file_ids))
+    mine = item.c.file_id.in_(file_ids)
+    units = set(connection.scalars(select(item.c.unit_id).where(mine, item.c.state == "queued")))
+    _delete(connection, item, mine)
+    _count_left(connection, units)
+
+
+def _count_left(connection: Connection, units: Collection[int]) -> None:
+    """Units of which items were taken out, and which nobody began: what is done of them and what is left."""
     if not units:
         return
+    left = select(func.count()).where(item.c.unit_id == unit.c.id, item.c.state == "queued").scalar_subquery()
     open_units = (unit.c.id.in_(units)) & (unit.c.state == "queued")
     connection.execute(update(unit).where(open_units).values(pictures=unit.c.done + unit.c.failed + left))
     empty = open_units & (unit.c.pictures == unit.c.done + unit.c.failed)
     connection.execute(update(unit).where(empty).values(state="cancelled"))
+
+
+def _lock(connection: Connection, table: Table, which: ColumnElement[bool]) -> None:
+    """Lock rows by their ids, in order: see `models.locks`."""
+    connection.execute(select(table.c.id).where(which).order_by(table.c.id).with_for_update()).all()
 
 
 def _delete(connection: Connection, table: Table, which: ColumnElement[bool]) -> int:

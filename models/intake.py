@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
-from blipq.models.lease import UNIT_ITEMS, settle
+from blipq.models.lease import SCAN_SECONDS, UNIT_ITEMS, settle
 from blipq.models.rows import insert_rows
 from blipq.models.schema import db_now, file, item, job, unit
 
@@ -18,7 +18,7 @@ SMALLEST_UNIT = 8
 
 
 class JobCancelled(Exception):
-    """Somebody cancelled the job that is being filled."""
+    """The job that is being filled is over: somebody cancelled it, or it was taken for abandoned; one line."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def take_in(
         .values(total=job.c.total + len(found), skipped=job.c.skipped + len(found) - len(wanted), scanned_at=db_now())
     )
     if not counted.rowcount:
-        raise JobCancelled(f"job {job_id} was cancelled while its folder was read")
+        raise JobCancelled(_why_over(connection, job_id))
     return Taken(len(found), len(wanted), tuple(units))
 
 
@@ -116,6 +116,16 @@ def close_job(connection: Connection, job_id: int) -> None:
     """All that the job consists of is there: from now on it can end."""
     connection.execute(update(job).where(job.c.id == job_id, job.c.state == "scanning").values(state="queued"))
     settle(connection, job_id)
+
+
+def _why_over(connection: Connection, job_id: int) -> str:
+    state = connection.scalar(select(job.c.state).where(job.c.id == job_id))
+    if state in (None, "cancelled"):
+        return f"job {job_id} was cancelled while its folder was read"
+    return (
+        f"job {job_id} was closed, as nothing was heard of its folder for {SCAN_SECONDS / 60:g} minutes: "
+        "enqueue it again, and what is missing joins"
+    )
 
 
 def _cut(connection: Connection, job_id: int, wanted: Sequence[int], so_far: int) -> list[int]:
@@ -140,20 +150,44 @@ def _cut(connection: Connection, job_id: int, wanted: Sequence[int], so_far: int
     return units
 
 
+def note_raw(connection: Connection, found: Sequence[Found]) -> None:
+    """Keep the raw names of files whose names are no UTF-8; once, so that a known one is not locked again."""
+    for odd in sorted((f for f in found if f.raw is not None), key=lambda f: f.path):
+        new = (file.c.path == odd.path) & file.c.path_raw.is_(None)
+        connection.execute(update(file).where(new).values(path_raw=odd.raw))
+
+
 def _record_files(connection: Connection, found: Sequence[Found]) -> None:
     """One row a path for ever; a file that changed loses the link to the content it no longer has."""
-    rows = [[f.path, f.size, f.mtime_ns] for f in found]
-    changed = "file.size <> excluded.size OR file.mtime_ns <> excluded.mtime_ns"
+    by_path = sorted(found, key=lambda f: f.path)
+    rows = {"rows": json.dumps([[f.path, f.size, f.mtime_ns] for f in by_path])}
+    source = _rows(connection, "path", "size", "mtime_ns")
+    # New ones by their paths, then all by their ids: see `models.locks`.
+    insert_new = text(f"INSERT INTO file (path, size, mtime_ns) {source} WHERE true ON CONFLICT (path) DO NOTHING")
+    keep = text(
+        f"SELECT file.id FROM file JOIN ({source}) AS found ON found.path = file.path"
+        f" ORDER BY file.id {_locked(connection, 'KEY SHARE')}"
+    )
+    while True:  # again where one was forgotten between the two
+        connection.execute(insert_new, rows)
+        if len(connection.execute(keep, rows).all()) == len(found):
+            break
     connection.execute(
         text(
-            f"""INSERT INTO file (path, size, mtime_ns) {_rows(connection, "path", "size", "mtime_ns")} WHERE true
-            ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, image_id = NULL
-            WHERE {changed}"""
+            f"""UPDATE file SET size = changed.size, mtime_ns = changed.mtime_ns, image_id = NULL
+            FROM (SELECT file.id, found.size, found.mtime_ns
+                    FROM file JOIN ({source}) AS found ON found.path = file.path
+                   WHERE file.size <> found.size OR file.mtime_ns <> found.mtime_ns
+                   ORDER BY file.id {_locked(connection, "NO KEY UPDATE")}) AS changed
+            WHERE file.id = changed.id"""
         ),
-        {"rows": json.dumps(rows)},
+        rows,
     )
-    for odd in (f for f in found if f.raw is not None):
-        connection.execute(update(file).where(file.c.path == odd.path).values(path_raw=odd.raw))
+    note_raw(connection, found)
+
+
+def _locked(connection: Connection, strength: str) -> str:
+    return "" if connection.dialect.name == "sqlite" else f"FOR {strength} OF file"
 
 
 def _wanted(connection: Connection, recipe_id: int | None, found: Sequence[Found], *, again: bool) -> list[int]:

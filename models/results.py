@@ -133,14 +133,19 @@ def captioned_contents(connection: Connection, recipe_id: int, hashes: Collectio
 
 
 def images(connection: Connection, contents: Collection[Content]) -> dict[bytes, int]:
-    """Ids of contents by their hash, made where they are new; in the order of the hashes, so that nobody deadlocks."""
-    if not contents:
-        return {}
+    """Ids of contents by their hash, made where they are new; kept from being forgotten until the transaction ends.
+
+    New ones are made in the order of their hashes, and all locked in that of their ids, so that nobody deadlocks.
+    """
     insert = upsert(connection, image).on_conflict_do_nothing(index_elements=["sha256"])
     rows = {c.sha256: {"sha256": c.sha256, "width": c.width, "height": c.height, "format": c.format} for c in contents}
-    insert_rows(connection, insert, [rows[key] for key in sorted(rows)])
-    found = connection.execute(select(image.c.sha256, image.c.id).where(among(connection, image.c.sha256, rows)))
-    return {bytes(sha256): image_id for sha256, image_id in found}
+    ids: dict[bytes, int] = {}
+    while missing := sorted(rows.keys() - ids.keys()):  # again where one was forgotten between the two
+        insert_rows(connection, insert, [rows[key] for key in missing])
+        known = select(image.c.sha256, image.c.id).where(among(connection, image.c.sha256, missing))
+        known = known.order_by(image.c.id).with_for_update(read=True, key_share=True)
+        ids |= {bytes(sha256): image_id for sha256, image_id in connection.execute(known)}
+    return ids
 
 
 def store(

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, true, update
 
 from blipq.models import intake
 from blipq.models.lease import new_fence
+from blipq.models.locks import lock_jobs
 from blipq.models.rows import upsert
 from blipq.models.schema import alias, checkpoint, db_now, epoch, evaluation, job, loss, remark, run, unit
 
@@ -176,6 +177,7 @@ def tidy(connection: Connection, owner: Run, keep: int) -> list[Path]:
     Once this is committed, other folders may go: never before, or a killed worker leaves rows that lead nowhere. A
     promoted one's row stays, and leads to the copy that was kept.
     """
+    lock(connection, owner.id)
     left = []
     for place, saved in enumerate(checkpoints(connection, owner.id)):
         if place < keep or saved.is_best:
@@ -233,7 +235,8 @@ def reopen(connection: Connection, run_id: int, changes: Mapping[str, Any]) -> R
     Raises RunError where there is none, or where it is not over.
     """
     owner = read(connection, run_id=run_id)
-    state = connection.execute(select(job.c.state).where(job.c.id == owner.job_id)).scalar_one()
+    state = lock_jobs(connection, job.c.id == owner.job_id, true())[owner.job_id]
+    owner = read(connection, run_id=run_id)  # as whoever held it left it
     if state not in ("done", "failed", "cancelled"):
         raise RunError(f"run {run_id} is {state}: `blipq cancel {owner.job_id}` first, or wait")
     plan = {**owner.plan, **changes}
@@ -250,5 +253,15 @@ def reopen(connection: Connection, run_id: int, changes: Mapping[str, Any]) -> R
 
 def promote(connection: Connection, name: str, *, model: str, weights: str) -> None:
     """Let a name stand for exact weights from now on, in place of those that it stood for."""
-    connection.execute(delete(alias).where(alias.c.name == name))
-    connection.execute(insert(alias).values(name=name, model=model, weights=weights))
+    values = {"model": model, "weights": weights, "created_at": db_now()}
+    statement = upsert(connection, alias).values(name=name, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def lock(connection: Connection, run_id: int) -> None:
+    """Keep a run's checkpoints as they are until the transaction ends: nobody tidies, promotes or forgets them.
+
+    Raises RunError.
+    """
+    if connection.scalar(select(run.c.id).where(run.c.id == run_id).with_for_update(key_share=True)) is None:
+        raise RunError(f"no run {run_id}: `blipq runs` lists them")

@@ -6,9 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, true, update
 
 from blipq.models import intake
+from blipq.models.control import ENDED
+from blipq.models.locks import lock_jobs
 from blipq.models.schema import PRIORITIES, caption, db_now, failure, file, item, job, unit, upload
 
 PREFIX = "upload:"  # of such a file's path; views leave these files out
@@ -95,7 +97,9 @@ def read_answer(connection: Connection, received: Received) -> Answer:
 
 
 def forget(connection: Connection, job_ids: Collection[int]) -> None:
-    """Delete such pictures' bytes, and every row but the image's and its caption's. The jobs must be over."""
+    """Delete such pictures' bytes, and every row but the image's and its caption's, of those jobs that are over."""
+    states = lock_jobs(connection, job.c.id.in_(job_ids), true())
+    job_ids = [job_id for job_id, state in states.items() if state in ENDED]
     files = list(connection.scalars(select(item.c.file_id).where(item.c.job_id.in_(job_ids))))
     for table in (failure, item, unit):
         connection.execute(delete(table).where(table.c.job_id.in_(job_ids)))
@@ -111,6 +115,6 @@ def abandoned(connection: Connection) -> list[int]:
         select(job.c.id)
         .join(item, item.c.job_id == job.c.id)
         .join(upload, upload.c.file_id == item.c.file_id)
-        .where(over, job.c.state.in_(("done", "failed", "cancelled")))
+        .where(over, job.c.state.in_(ENDED))
     )
     return list(connection.scalars(query.limit(500)))

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from blipq.models import schema
+from blipq.models.rows import upsert
 
 HUB_SECONDS = 8  # a Hub that cannot be reached is said within 10 s
 PARTS = ("*.safetensors", "*.json", "vocab.txt", "*.model")  # what decides a caption; .bin only where nothing else is
@@ -119,10 +120,9 @@ def _file_digest(connection: Connection, path: Path) -> bytes:
     with open(path, "rb") as opened:
         found = hashlib.file_digest(opened, "sha256").digest()
     if stat.st_size > 1_000_000:  # hashing a small one costs less than remembering it
-        connection.execute(table.delete().where(table.c.path == str(path)))
-        connection.execute(
-            table.insert().values(path=str(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=found)
-        )
+        values = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": found}
+        statement = upsert(connection, table).values(path=str(path), **values)
+        connection.execute(statement.on_conflict_do_update(index_elements=["path"], set_=values))
     return found
 
 

@@ -29,6 +29,7 @@ def promote(ledger: Ledger, run: str, name: str) -> Weights:
         raise UserError(f"--as {name}: takes letters, digits, dots and dashes, and not demo")
     run_id, model = _model(run)
     with ledger.write() as connection:
+        training.lock(connection, run_id)
         found = weights.resolve(connection, model)
         owner = training.read(connection, run_id=run_id)
         step = int(found.pinned.rpartition("@")[2])

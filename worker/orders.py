@@ -73,11 +73,15 @@ def read_order(ledger: Ledger, due: DueJob) -> Order:
 
 
 def settle_recipe(connection: Connection, job_id: int, model: str, parameters: dict[str, Any]) -> tuple[int, Recipe]:
-    """Resolve a job's model, and write the recipe that follows into the job's row."""
+    """Resolve a job's model, and write the recipe that follows into the job's row; a worker that was first is right."""
     found = weights.resolve(connection, model)
     asked = Recipe(weights=found.id, **parameters.get("recipe", {}))
     recipe_id = recipes.record(connection, asked, found.pinned)
-    connection.execute(update(job).where(job.c.id == job_id).values(recipe_id=recipe_id, model=found.pinned))
+    unsettled = (job.c.id == job_id) & job.c.recipe_id.is_(None)
+    connection.execute(update(job).where(unsettled).values(recipe_id=recipe_id, model=found.pinned))
+    first = connection.scalar(select(job.c.recipe_id).where(job.c.id == job_id))
+    if first not in (None, recipe_id):
+        return int(first), recipes.read(connection, first)
     return recipe_id, asked
 
 

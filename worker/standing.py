@@ -126,11 +126,11 @@ class Standing:
             with self.ledger.read() as connection:
                 restless = lease.restless(connection, self.queue)
             if restless:
-                with self.ledger.write() as connection:
-                    lease.sweep(connection, self.queue)
-                    control.cancel_overdue(connection)
-                    for job_id in control.close_abandoned(connection):
-                        _log.warning("job %d: its folder was not read to the end; enqueue it again", job_id)
+                self.ledger.transact(lambda connection: lease.sweep(connection, self.queue))
+                while self.ledger.transact(control.cancel_overdue) is not None:
+                    pass
+                for job_id in self.ledger.transact(control.close_abandoned):
+                    _log.warning("job %d: its folder was not read to the end; enqueue it again", job_id)
             with self.ledger.read() as connection:
                 due = lease.bell(connection, self.queue, limit=1)
             if due and is_silent(self.settings, self.queue):

@@ -11,6 +11,7 @@ import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from operator import itemgetter
 
 from sqlalchemy import bindparam, update
 
@@ -105,4 +106,5 @@ def _remember(ledger: Ledger, sizes: list[dict[str, int]]) -> None:
         return
     known = (file.c.id == bindparam("id_")) & (file.c.size == bindparam("old")) & (file.c.mtime_ns == bindparam("at"))
     with ledger.write() as connection:
-        connection.execute(update(file).where(known).values(size=bindparam("new")), sizes)
+        in_order = sorted(sizes, key=itemgetter("id_"))  # see `models.locks`
+        connection.execute(update(file).where(known).values(size=bindparam("new")), in_order)
