@@ -5,8 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
+
+from sqlalchemy import Connection
 
 from blipq.models import intake, recipes, weights
 from blipq.models.database import Ledger
@@ -80,27 +83,11 @@ def enqueue(ledger: Ledger, settings: Settings, request: Request, progress: Call
     answer = Enqueued(None, found.pinned, reasons=pictures.refused)
     if not first:
         raise NothingFound(_nothing(request, pictures))
-    with ledger.write() as connection:
-        answer.job = intake.open_job(
-            connection,
-            kind="caption",
-            source=request.source,
-            model=found.pinned,
-            recipe_id=recipe_id,
-            parameters={
-                "mode": request.mode,
-                "precision": request.precision,
-                "batch_size": request.batch_size,
-                "paths": absolute(request.watched or request.paths),
-                "recipe": request.recipe,
-            },
-            priority=PRIORITIES[request.priority],
-        )
+    job_id = answer.job = ledger.transact(lambda connection: _open_job(connection, request, found, recipe_id))
+    take_in = partial(intake.take_in, job_id=job_id, recipe_id=recipe_id, again=request.mode == "replace")
     try:
         for chunk in _with(first, chunks):
-            with ledger.write() as connection:
-                again = request.mode == "replace"
-                taken = intake.take_in(connection, answer.job, recipe_id, chunk, again=again, so_far=answer.queued)
+            taken = ledger.transact(partial(take_in, found=chunk, so_far=answer.queued))
             if not answer.units:
                 call(settings, taken.units)  # workers begin while the rest is still being found
             answer.found += taken.found
@@ -109,9 +96,26 @@ def enqueue(ledger: Ledger, settings: Settings, request: Request, progress: Call
             answer.refused = pictures.left_out
             progress(answer)
     finally:  # interrupted: what was found so far is captioned, the rest joins at the next enqueue
-        with ledger.write() as connection:
-            intake.close_job(connection, answer.job)
+        ledger.transact(lambda connection: intake.close_job(connection, job_id))
     return answer
+
+
+def _open_job(connection: Connection, request: Request, model: Weights, recipe_id: int | None) -> int:
+    return intake.open_job(
+        connection,
+        kind="caption",
+        source=request.source,
+        model=model.pinned,
+        recipe_id=recipe_id,
+        parameters={
+            "mode": request.mode,
+            "precision": request.precision,
+            "batch_size": request.batch_size,
+            "paths": absolute(request.watched or request.paths),
+            "recipe": request.recipe,
+        },
+        priority=PRIORITIES[request.priority],
+    )
 
 
 def count(ledger: Ledger, settings: Settings, request: Request, progress: Callable[[Enqueued], None]) -> Enqueued:
@@ -137,10 +141,7 @@ def count(ledger: Ledger, settings: Settings, request: Request, progress: Callab
 def resolve(ledger: Ledger, settings: Settings, request: Request) -> tuple[Weights, int | None]:
     """Exact weights and recipe; where only workers can reach the Hub, the name as it is and no recipe yet."""
     try:
-        with ledger.write() as connection:
-            found = weights.resolve(connection, request.model)
-            asked = Recipe(weights=found.id, **request.recipe)
-            return found, recipes.record(connection, asked, found.pinned)
+        return ledger.transact(lambda connection: _resolve(connection, request))
     except HubUnreachable:
         if settings.embedded:
             raise
@@ -148,6 +149,12 @@ def resolve(ledger: Ledger, settings: Settings, request: Request) -> tuple[Weigh
         return Weights("", request.model), None
     except TypeError as error:
         raise BadRecipe(str(error)) from None
+
+
+def _resolve(connection: Connection, request: Request) -> tuple[Weights, int]:
+    found = weights.resolve(connection, request.model)
+    asked = Recipe(weights=found.id, **request.recipe)
+    return found, recipes.record(connection, asked, found.pinned)
 
 
 def call(settings: Settings, units: Sequence[int]) -> None:

@@ -72,8 +72,7 @@ def enqueue(ledger: Ledger, settings: Settings, request: Request) -> list[Run]:
 
 def go_on(ledger: Ledger, settings: Settings, run_id: int, changes: Mapping[str, Any]) -> Run:
     """Queue a run that is over again. Raises RunError."""
-    with ledger.write() as connection:
-        run = training.reopen(connection, run_id, changes)
+    run = ledger.transact(lambda connection: training.reopen(connection, run_id, changes))
     call(settings)
     return run
 

@@ -146,7 +146,7 @@ class Claims:
         return known
 
     def _claim(self, order: Order, wanted: int) -> list[Task]:
-        with self._ledger.write() as connection:
+        def take(connection: Connection) -> tuple[list[Lease], list[Work], dict[int, bytes]]:
             claimed = lease.claim(
                 connection,
                 self._standing.worker_id,
@@ -155,10 +155,12 @@ class Claims:
                 wanted,
                 alone=not self._leases,
             )
-            if not claimed:
-                return []
-            works = results.read_work(connection, claimed, order.recipe_id, again=order.again)
-            data = _uploads(connection, works)
+            works = results.read_work(connection, claimed, order.recipe_id, again=order.again) if claimed else []
+            return claimed, works, _uploads(connection, works)
+
+        claimed, works, data = self._ledger.transact(take)
+        if not claimed:
+            return []
         self._standing.hold(claimed)
         self._leases.update((one.unit_id, one) for one in claimed)
         self._suspect = any(one.crashes for one in claimed)

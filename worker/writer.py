@@ -82,8 +82,9 @@ class Writer:
         """Waits while the database cannot be written."""
         while True:
             try:
-                with self._standing.ledger.write() as connection:
-                    return results.store(connection, outcomes, origin, self._standing.settings.lease)
+                return self._standing.ledger.transact(
+                    lambda connection: results.store(connection, outcomes, origin, self._standing.settings.lease)
+                )
             except LedgerError as error:
                 _log.error("halted: %s", error)
                 if self._standing.stopping.wait(HALTED_SECONDS):

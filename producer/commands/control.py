@@ -22,8 +22,7 @@ def cancel(job: int, as_json: bool) -> None:
     from blipq.models import control
     from blipq.producer.ledger import open_ready
 
-    with open_ready(settings.load()).write() as connection:
-        left = control.cancel(connection, job)
+    left = open_ready(settings.load()).transact(lambda connection: control.cancel(connection, job))
     if as_json:
         emit_json({"job": job, "cancelled": left})
     else:
@@ -47,8 +46,7 @@ def retry(job: int, everything: bool, as_json: bool) -> None:
     from blipq.producer.ledger import open_ready
 
     asked = settings.load()
-    with open_ready(asked).write() as connection:
-        again = control.retry(connection, job, everything=everything)
+    again = open_ready(asked).transact(lambda connection: control.retry(connection, job, everything=everything))
     if again:
         call(asked, [0])
     if as_json:
@@ -99,5 +97,4 @@ def _set_paused(queue: str, paused: bool) -> None:
     from blipq.models import control
     from blipq.producer.ledger import open_ready
 
-    with open_ready(settings.load()).write() as connection:
-        control.set_paused(connection, queue, paused)
+    open_ready(settings.load()).transact(lambda connection: control.set_paused(connection, queue, paused))

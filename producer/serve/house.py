@@ -51,13 +51,8 @@ class House:
     _models: tuple[float, list[str]] | None = None
 
     async def write(self, act: Callable[[Connection], T]) -> T:
-        """Run a writing transaction. Raises LedgerError and what `act` raises."""
-
-        def run() -> T:
-            with self.ledger.write() as connection:
-                return act(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self.writer, run)
+        """Run a writing transaction, as `Ledger.transact` does. Raises LedgerError and what `act` raises."""
+        return await asyncio.get_running_loop().run_in_executor(self.writer, self.ledger.transact, act)
 
     async def read(self, act: Callable[[Connection], T]) -> T:
         """Run a reading transaction. Raises LedgerError and what `act` raises."""
