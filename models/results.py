@@ -151,9 +151,10 @@ def images(connection: Connection, contents: Collection[Content]) -> dict[bytes,
 def store(
     connection: Connection, outcomes: Sequence[Captioned | Failed], origin: Origin, lease_seconds: float
 ) -> set[int]:
-    """Write a batch under the fences of its units; the unit ids that were still held. What was lost is not written.
+    """Write a batch under the fences of its units; the unit ids that are still held. What was lost is not written.
 
-    May be called again with the same outcomes, where a lost connection left open whether they were committed.
+    A unit is given back where a caption that one of its pictures was to share has been forgotten meanwhile. May be
+    called again with the same outcomes, where a lost connection left open whether they were committed.
     """
     held = leases.renew(connection, {outcome.work.lease for outcome in outcomes}, lease_seconds)
     ours = [outcome for outcome in outcomes if outcome.work.lease.unit_id in held]
@@ -161,6 +162,8 @@ def store(
     failed = [outcome for outcome in ours if isinstance(outcome, Failed)]
     if captioned:
         _store_captions(connection, captioned, origin)
+    bare = _without_caption(connection, captioned, origin.recipe_id)
+    captioned = [outcome for outcome in captioned if outcome not in bare]
     done = _end_items(connection, captioned, "done")
     ended = _end_items(connection, failed, "failed")
     for bad in failed:
@@ -169,7 +172,34 @@ def store(
     done_by = Counter(o.work.lease.unit_id for o in captioned if o.work.item_id in done)
     failed_by = Counter(o.work.lease.unit_id for o in failed if o.work.item_id in ended)
     leases.count(connection, {unit_id: (done_by[unit_id], failed_by[unit_id]) for unit_id in done_by | failed_by})
-    return held
+    again = {outcome.work.lease for outcome in bare}
+    leases.hand_back(connection, again)
+    return held - {one.unit_id for one in again}
+
+
+def _without_caption(connection: Connection, captioned: Sequence[Captioned], recipe_id: int) -> list[Captioned]:
+    """Pictures that were to share a caption which is there no more: they are done again, not called done.
+
+    Those that are there stay until the transaction ends.
+    """
+    shared = [c for c in captioned if c.text is None]
+    if not shared:
+        return []
+    found = (
+        select(image.c.id, image.c.sha256)
+        .join(caption, caption.c.image_id == image.c.id)
+        .where(caption.c.recipe_id == recipe_id)
+        .order_by(image.c.id)
+        .with_for_update(of=caption, read=True, key_share=True)
+    )
+    by_hash = [c.content.sha256 for c in shared if c.content is not None]
+    by_id = [c.work.image_id for c in shared if c.content is None and c.work.image_id is not None]
+    there: set[bytes | int] = set()
+    for column, values in ((image.c.sha256, by_hash), (image.c.id, by_id)):
+        if values:
+            for image_id, sha256 in connection.execute(found.where(among(connection, column, values))):
+                there |= {image_id, bytes(sha256)}
+    return [c for c in shared if (c.work.image_id if c.content is None else c.content.sha256) not in there]
 
 
 def _store_captions(connection: Connection, captioned: Sequence[Captioned], origin: Origin) -> None:
