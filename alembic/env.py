@@ -6,11 +6,19 @@ from sqlalchemy import Connection, text
 from blipq import settings
 from blipq.models import views
 from blipq.models.database import Ledger, LedgerError, open_ledger
+from blipq.models.migrate import lock_tables
 from blipq.models.schema import METADATA
 
 MIGRATION_LOCK = 0x626C697071  # "blipq": two `db upgrade`s on one server run one after the other
 
 ledger: Ledger = context.config.attributes.get("ledger") or open_ledger(settings.load())
+
+
+def _take_turns(connection: Connection) -> None:
+    """PostgreSQL alone: wait for another upgrade, however long it takes; until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
 
 
 def _enforce_references(connection: Connection, on: bool) -> None:
@@ -31,9 +39,6 @@ def _check_references(connection: Connection) -> None:
 
 with ledger.writer.connect() as connection:
     _enforce_references(connection, False)
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-        connection.commit()
     context.configure(
         connection=connection,
         target_metadata=METADATA,
@@ -44,6 +49,8 @@ with ledger.writer.connect() as connection:
         ),
     )
     with context.begin_transaction():
+        _take_turns(connection)
+        lock_tables(connection)
         views.drop_all(connection)
         context.run_migrations()
         views.create_all(connection)
