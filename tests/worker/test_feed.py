@@ -10,6 +10,7 @@ import pytest
 from blipq.models import intake, recipes, weights
 from blipq.models.database import Ledger
 from blipq.models.intake import Found
+from blipq.models.lease import MOST_LAPSES
 from blipq.models.migrate import ensure_schema
 from blipq.models.recipes import Recipe
 from blipq.models.results import Failed
@@ -49,12 +50,11 @@ def feed(settings: Settings, ledger: Ledger) -> Iterator[Feed]:
     models.close()
 
 
-def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
-    # Given more broken pictures than are kept back, all of which one worker may claim at once
-    count = 2 * SETTLED_MOST
+def _enqueue(ledger: Ledger, folder: Path, count: int) -> None:
+    """A job of broken pictures."""
     found = []
     for number in range(count):
-        path = tmp_path / f"{number}.jpg"
+        path = folder / f"{number}.jpg"
         path.write_text("no picture at all")
         found.append(Found(str(path), path.stat().st_size, path.stat().st_mtime_ns))
     with ledger.write() as connection:
@@ -66,12 +66,18 @@ def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: 
             source="broken",
             model=model.pinned,
             recipe_id=recipe,
-            parameters={"paths": [str(tmp_path)]},
+            parameters={"paths": [str(folder)]},
             priority=0,
         )
         # Units grow with what came before: this one call stands for the end of a large folder
         intake.take_in(connection, job, recipe, found, again=False, so_far=10_000)
         intake.close_job(connection, job)
+
+
+def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
+    # Given more broken pictures than are kept back, all of which one worker may claim at once
+    count = 2 * SETTLED_MOST
+    _enqueue(ledger, tmp_path, count)
     # When the feed is asked for batches
     sizes = []
     while sum(sizes) < count:
@@ -83,3 +89,38 @@ def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: 
     # Then they come in parts
     assert len(sizes) > 1
     assert max(sizes) < 2 * SETTLED_MOST
+
+
+@pytest.mark.parametrize(
+    ("crashes", "lapses", "kind", "says"),
+    [
+        (2, 0, "unsupported", ""),
+        (0, MOST_LAPSES - 1, "unsupported", ""),
+        (3, 0, "crash", "died 2 times on this picture alone"),
+        (0, MOST_LAPSES, "crash", f"{MOST_LAPSES} workers that had this picture vanished"),
+    ],
+)
+def test_a_picture_is_given_up_after_two_crashes_alone_or_many_losses_that_nobody_saw(
+    ledger: Ledger, feed: Feed, tmp_path: Path, crashes: int, lapses: int, kind: str, says: str
+) -> None:
+    # Given a picture of its own unit, with a history
+    _enqueue(ledger, tmp_path, 1)
+    with ledger.write() as connection:
+        connection.exec_driver_sql(f"UPDATE unit SET crashes = {crashes}, lapses = {lapses}")
+    # When it is claimed once more
+    batch = feed.next_batch()
+    # Then it is only tried again while it is not known to be the guilty one
+    assert batch is not None
+    ((_, outcome),) = batch.settled
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == kind
+    assert says in outcome.message
+
+
+def test_a_unit_of_several_pictures_is_never_given_up_as_a_whole(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
+    _enqueue(ledger, tmp_path, 2)
+    with ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE unit SET crashes = 99, lapses = 99")
+    batch = feed.next_batch()
+    assert batch is not None
+    assert {outcome.kind for _, outcome in batch.settled if isinstance(outcome, Failed)} == {"unsupported"}
