@@ -86,6 +86,17 @@ class Ledger:
         with explained(self.url), self.reader.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
+    def refusal(self) -> str | None:
+        """Why nobody can write just now; None where one can. Waits a second for SQLite's lock."""
+        brief = Ledger(self.url, patience=1)
+        try:
+            with brief.write():
+                return None
+        except LedgerError as error:
+            return str(error)
+        finally:
+            brief.close()
+
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
         """On SQLite, one thread of this process after the other: what waits for SQLite's own lock sleeps up to 0.1 s.
@@ -176,9 +187,9 @@ def _reason(error: Exception) -> str | None:
 
 
 # A host that is gone, or a network that drops packets, answers nothing and resets nothing: without these a statement
-# would wait for 15 minutes (what was sent and not acknowledged) or for 2 hours (an answer), and the thread with it. Both
-# ends give up after about 20 s, less than a lease; the server then lets go of the locks. A server that is only slow, or
-# stopped, acknowledges and is waited for: there is no limit to the time of a statement.
+# would wait for 15 minutes (what was sent and not acknowledged) or 2 hours (an answer), and the thread with it. Both ends
+# give up after about 20 s, less than a lease, and the server then lets go of the locks. A server that is only slow or
+# stopped acknowledges and is waited for: there is no limit to the time of a statement.
 _GONE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "2"}
 _SERVER = _GONE | {"tcp_user_timeout": "20s"}
 _CLIENT = {name.removeprefix("tcp_"): value for name, value in _GONE.items()} | {"tcp_user_timeout": "20000"}

@@ -86,7 +86,7 @@ def test_a_host_that_is_gone_is_taken_over_when_its_leases_end(
     signal_to(worker, signal.SIGKILL)
     killed = time.monotonic()
     # Then its units are due again when their lease ends, and a sweep
-    until(lambda: house.sql("SELECT 1 FROM unit WHERE crashes > 0"), lease + 5, "a sweep")
+    until(lambda: house.sql("SELECT 1 FROM unit WHERE lapses > 0"), lease + 5, "a sweep")
     took = time.monotonic() - killed
     house.wait_done(120)
     check(house, repeats_allowed=BATCH)
@@ -141,7 +141,8 @@ def test_sigterm_ends_within_a_batch_and_hands_the_rest_back(
     assert took <= 3
     assert house.sql(RUNNING)[0][0] == 0
     assert house.captioned() == house.runs().total()
-    assert not house.sql("SELECT 1 FROM unit WHERE crashes > 0")
+    assert not house.sql("SELECT 1 FROM unit WHERE crashes > 0 OR lapses > 0")
+    assert house.sql("SELECT 1 FROM unit WHERE preemptions = 1")
     assert not house.workers()
     # And the next supervisor goes on with it
     house.supervise()
