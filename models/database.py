@@ -187,9 +187,9 @@ def _reason(error: Exception) -> str | None:
 
 
 # A host that is gone, or a network that drops packets, answers nothing and resets nothing: without these a statement
-# would wait for 15 minutes (where what was sent is not acknowledged) or 2 hours (for an answer), and its thread with it.
-# Both ends give up after about 20 s, less than a lease, and the server then lets go of the locks. A server that is only
-# slow or stopped acknowledges and is waited for: there is no limit to the time of a statement.
+# would wait for 15 minutes (for what was sent to be acknowledged) or for 2 hours (for an answer), and its thread with
+# it. Both ends give up after about 20 s, less than a lease, and the server then lets go of the locks. A server that is
+# only slow or stopped acknowledges and is waited for: there is no limit to the time of a statement.
 _GONE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "2"}
 _SERVER = _GONE | {"tcp_user_timeout": "20s"}
 _CLIENT = {name.removeprefix("tcp_"): value for name, value in _GONE.items()} | {"tcp_user_timeout": "20000"}
