@@ -146,16 +146,17 @@ def images(connection: Connection, contents: Collection[Content]) -> dict[bytes,
 def store(
     connection: Connection, outcomes: Sequence[Captioned | Failed], origin: Origin, lease_seconds: float
 ) -> set[int]:
-    """Write a batch under the fences of its units; the unit ids that were still held. What was lost is not written.
+    """Write a batch under the fences of its units; the unit ids that are still held. What was lost is not written.
 
+    A unit with a picture whose caption was there when it was looked for, and was forgotten since, is given back.
     May be called again with the same outcomes, where a lost connection left open whether they were committed.
     """
     held = leases.renew(connection, {outcome.work.lease for outcome in outcomes}, lease_seconds)
     ours = [outcome for outcome in outcomes if outcome.work.lease.unit_id in held]
     captioned = [outcome for outcome in ours if isinstance(outcome, Captioned)]
     failed = [outcome for outcome in ours if isinstance(outcome, Failed)]
-    if captioned:
-        _store_captions(connection, captioned, origin)
+    bare = _store_captions(connection, captioned, origin) if captioned else []
+    captioned = [outcome for outcome in captioned if outcome not in bare]
     done = _end_items(connection, captioned, "done")
     ended = _end_items(connection, failed, "failed")
     for bad in failed:
@@ -164,10 +165,12 @@ def store(
     done_by = Counter(o.work.lease.unit_id for o in captioned if o.work.item_id in done)
     failed_by = Counter(o.work.lease.unit_id for o in failed if o.work.item_id in ended)
     leases.count(connection, {unit_id: (done_by[unit_id], failed_by[unit_id]) for unit_id in done_by | failed_by})
-    return held
+    leases.hand_back(connection, {outcome.work.lease for outcome in bare})
+    return held - {outcome.work.lease.unit_id for outcome in bare}
 
 
-def _store_captions(connection: Connection, captioned: Sequence[Captioned], origin: Origin) -> None:
+def _store_captions(connection: Connection, captioned: Sequence[Captioned], origin: Origin) -> list[Captioned]:
+    """Returns those that come without a caption and have none in the ledger: somebody forgot it."""
     ids = images(connection, {c.content for c in captioned if c.content is not None})
     links = [
         # Only while the file's row still says what it said at the claim: it may have changed since.
@@ -177,6 +180,7 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
     ]
     if links:
         update_rows(connection, file, ["id", "size", "mtime_ns"], links)
+    image_of = {c.work.item_id: c.work.image_id if c.content is None else ids[c.content.sha256] for c in captioned}
     rows = {
         image_id: {
             "image_id": image_id,
@@ -188,11 +192,17 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
             "precision": c.precision,
         }
         for c in captioned
-        if c.text is not None
-        and (image_id := c.work.image_id if c.content is None else ids[c.content.sha256]) is not None
+        if c.text is not None and (image_id := image_of[c.work.item_id]) is not None
     }
+    # Locked, so that whoever forgets a job that asked for them sees that these pictures lead to them now.
+    there = select(caption.c.image_id).where(
+        among(connection, caption.c.image_id, {one for one in image_of.values() if one is not None}),
+        caption.c.recipe_id == origin.recipe_id,
+    )
+    known = set(connection.scalars(there.order_by(caption.c.id).with_for_update(read=True, key_share=True)))
+    bare = [c for c in captioned if c.text is None and image_of[c.work.item_id] not in known | rows.keys()]
     if not rows:
-        return
+        return bare
     insert = upsert(connection, caption)
     unique = ["image_id", "recipe_id"]
     if origin.replace:
@@ -203,6 +213,7 @@ def _store_captions(connection: Connection, captioned: Sequence[Captioned], orig
     else:
         statement = insert.on_conflict_do_nothing(index_elements=unique)
     insert_rows(connection, statement, [rows[image_id] for image_id in sorted(rows)])
+    return bare
 
 
 def _store_failure(connection: Connection, bad: Failed, attempts: int) -> None:

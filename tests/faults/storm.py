@@ -112,8 +112,8 @@ class Storm:
 
     @property
     def repeats_allowed(self) -> int:
-        """One batch for each time that a worker may have lost one: killed, silent for longer than its lease, or of a job
-        that was cancelled meanwhile; and what was forgotten and is met again. None for an outage, however long.
+        """One batch for each time that a worker may have lost one: killed, silent for longer than its lease, or of a
+        cancelled job; and what was forgotten and is met again. None for an outage, however long.
         """
         workers = self.supervisors * len(self.devices.split(","))
         once = sum(self.counts[name] for name in ("worker SIGKILL", "worker SIGSTOP, SIGCONT"))

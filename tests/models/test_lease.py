@@ -290,3 +290,34 @@ def test_replace_writes_over_and_fill_does_not(ledger: Ledger, fill: Fill, claim
         results.store(connection, [Captioned(work, outcome.content, "another", -2.0)], Origin(1, 1, again), 30)
     with ledger.read() as connection:
         assert connection.scalar(text("SELECT caption FROM results")) == ("another" if again else "caption of /a.jpg")
+
+
+@pytest.mark.parametrize("met", ["at its claim", "on its way"])
+def test_a_caption_that_is_forgotten_while_a_worker_counts_on_it_is_made_again(
+    ledger: Ledger, fill: Fill, claim: Claim, met: str
+) -> None:
+    # Given a caption, and another job that met its content, and so will not run the model
+    first = fill(["/a.jpg"])
+    (outcome,) = _outcomes(ledger, claim(first), first)
+    _store(ledger, [outcome])
+    second = fill(["/b.jpg", "/c.jpg"])
+    held = claim(second)
+    with ledger.write() as connection:
+        if met == "at its claim":
+            connection.execute(text("UPDATE file SET image_id = 1 WHERE path = '/b.jpg'"))
+        twin, other = results.read_work(connection, held, 1, again=False)
+    assert twin.captioned == (met == "at its claim")
+    content = None if twin.captioned else outcome.content
+    outcomes = [Captioned(twin, content, None), Captioned(other, Content(bytes(32), 4, 3, "JPEG"), "another", -1.0)]
+    # When the first job is forgotten before that is stored
+    with ledger.write() as connection:
+        connection.execute(text("DELETE FROM caption"))
+    # Then the picture is not done without a caption: its unit is due again, and the other picture is stored
+    assert _store(ledger, list(outcomes)) == set()
+    with ledger.read() as connection:
+        rows = connection.execute(text("SELECT path, caption FROM results")).all()
+    assert [tuple(row) for row in rows] == [("/c.jpg", "another")]
+    (again,) = claim(second)
+    with ledger.read() as connection:
+        (work,) = results.read_work(connection, [again], 1, again=False)
+    assert (work.path, work.captioned) == ("/b.jpg", False)
