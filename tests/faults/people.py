@@ -36,7 +36,6 @@ class People:
     counts: Counter[str] = field(default_factory=Counter)
     forgotten: set[int] = field(default_factory=set)  # jobs
     forgotten_folders: set[str] = field(default_factory=set)  # theirs
-    forgotten_pictures: int = 0
     wrong: list[str] = field(default_factory=list)  # answers that were another picture's
     uploaded: int = 0
     failed: BaseException | None = None
@@ -78,6 +77,11 @@ class People:
         except BaseException as error:
             self.failed = error
 
+    def met_again(self) -> int:
+        """How often a picture that was forgotten may have been run once more, under another name."""
+        folders = [{path.parent.name for path in paths} for paths in self.house.painted.values()]
+        return sum(len(names) - 1 for names in folders if names & self.forgotten_folders)
+
     # What they do
 
     def _cancel(self) -> str:
@@ -88,14 +92,12 @@ class People:
 
     def _forget(self) -> str:
         jobs = self._jobs("state = 'done'")
-        if len(jobs) < 2:
+        if not jobs:
             return "forget: nothing to"
         job = self._dice.choice(jobs)
-        ((pictures,),) = self.house.sql("SELECT count(*) FROM item WHERE job_id = :job", job=job)
         ((parameters,),) = self.house.sql("SELECT parameters FROM job WHERE id = :job", job=job)
         # Even where the answer is lost: some or all of it is gone then.
         self.forgotten.add(job)
-        self.forgotten_pictures += pictures
         self.forgotten_folders |= {Path(path).name for path in json.loads(parameters)["paths"]}
         done = self.house.blipq("forget", str(job), "--yes", timeout=180)
         return f"forget, exit status {done.returncode}"

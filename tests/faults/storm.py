@@ -33,7 +33,7 @@ WEIGHTS = {
     "broker SIGSTOP, SIGCONT": 3,
     "broker connections cut": 3,
     "database": 3,
-    "outage": 3,
+    "outage": 2,
 }
 OUTAGE_SECONDS = (5.0, 60.0)
 KILLS = ("worker SIGKILL", "supervisor SIGKILL")
@@ -119,7 +119,7 @@ class Storm:
         once = sum(self.counts[name] for name in ("worker SIGKILL", "worker SIGSTOP, SIGCONT"))
         away = sum(n for name, n in self.counts.items() if name.startswith("database "))
         cancels = sum(n for name, n in self.people.counts.items() if name.startswith("cancel, "))
-        return BATCH * (once + workers * (away + cancels)) + self.people.forgotten_pictures
+        return BATCH * (once + workers * (away + cancels)) + self.people.met_again()
 
     def figures(self) -> str:
         """The table of faults."""
