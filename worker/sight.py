@@ -15,13 +15,13 @@ class Sight:
     """Kept by the heartbeat, which writes: SQLite can be read while another program keeps everybody from writing.
 
     When a database comes back after it was away for longer than a lease, everybody's leases look lapsed. Those who live
-    renew theirs at their next heartbeat, a third of a lease away at most, or once a connection that just fails is given
-    up. So whoever has written for a lease and that time without a break knows that what is lapsed now is not renewed.
+    renew theirs at their next heartbeat, or once a connection that just fails is given up: within a lease. So whoever has
+    written for as long without a break knows that what has lapsed now is not renewed any more.
     """
 
     def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.beat_seconds = min(BEAT_SECONDS, lease / 3)
-        self._settle_seconds = lease + CONNECT_SECONDS
+        self._settle_seconds = max(lease, CONNECT_SECONDS + 2 * self.beat_seconds)
         self._break_seconds = 2 * lease / 3  # longer, and another's lease may have ended that was renewed a beat before
         self._clock = clock
         self._since = self._last = -math.inf

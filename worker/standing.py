@@ -46,6 +46,7 @@ class Standing:
         with ledger.write() as connection:
             self.worker_id = fleet.register(connection, queue=queue, device=device, versions=versions)
         self.pulse.name(self.worker_id)
+        self.sight.wrote()
         self._held: dict[int, Lease] = {}
         self._lost: set[int] = set()
         self._lock = threading.Lock()
