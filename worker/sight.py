@@ -15,8 +15,8 @@ class Sight:
     """Kept by the heartbeat, which writes: SQLite can be read while another program keeps everybody from writing.
 
     When a database comes back after it was away for longer than a lease, everybody's leases look lapsed. Those who live
-    renew theirs at their next heartbeat, or once a connection that just fails is given up: within a lease. So whoever has
-    written for as long without a break knows that what has lapsed now is not renewed any more.
+    renew theirs at their next heartbeat, or once a connection that just fails is given up: within a lease. So whoever
+    has written for as long without a break knows that what has lapsed now is not renewed any more.
     """
 
     def __init__(self, lease: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from blipq.models import intake, recipes, weights
+from blipq.models import intake, recipes, results, weights
 from blipq.models.database import Ledger
 from blipq.models.intake import Found
 from blipq.models.lease import MOST_LAPSES
 from blipq.models.migrate import ensure_schema
 from blipq.models.recipes import Recipe
-from blipq.models.results import Failed
+from blipq.models.results import Failed, Origin
 from blipq.settings import Settings
 from blipq.worker.batch_sizes import BatchSizes
 from blipq.worker.claims import Claims
@@ -21,6 +22,7 @@ from blipq.worker.engine.picture import Limits
 from blipq.worker.engine.pool import DecodePool
 from blipq.worker.feed import SETTLED_MOST, Feed
 from blipq.worker.model_cache import ModelCache
+from blipq.worker.orders import Order
 from blipq.worker.standing import Standing
 from blipq.worker.storage import Storage
 
@@ -50,8 +52,8 @@ def feed(settings: Settings, ledger: Ledger) -> Iterator[Feed]:
     models.close()
 
 
-def _enqueue(ledger: Ledger, folder: Path, count: int) -> None:
-    """A job of broken pictures."""
+def _enqueue_broken(ledger: Ledger, folder: Path, count: int) -> None:
+    """A job of files that are no pictures."""
     found = []
     for number in range(count):
         path = folder / f"{number}.jpg"
@@ -77,7 +79,7 @@ def _enqueue(ledger: Ledger, folder: Path, count: int) -> None:
 def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
     # Given more broken pictures than are kept back, all of which one worker may claim at once
     count = 2 * SETTLED_MOST
-    _enqueue(ledger, tmp_path, count)
+    _enqueue_broken(ledger, tmp_path, count)
     # When the feed is asked for batches
     sizes = []
     while sum(sizes) < count:
@@ -104,7 +106,7 @@ def test_a_picture_is_given_up_after_two_crashes_alone_or_many_losses_that_nobod
     ledger: Ledger, feed: Feed, tmp_path: Path, crashes: int, lapses: int, kind: str, says: str
 ) -> None:
     # Given a picture of its own unit, with a history
-    _enqueue(ledger, tmp_path, 1)
+    _enqueue_broken(ledger, tmp_path, 1)
     with ledger.write() as connection:
         connection.exec_driver_sql(f"UPDATE unit SET crashes = {crashes}, lapses = {lapses}")
     # When it is claimed once more
@@ -118,9 +120,27 @@ def test_a_picture_is_given_up_after_two_crashes_alone_or_many_losses_that_nobod
 
 
 def test_a_unit_of_several_pictures_is_never_given_up_as_a_whole(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
-    _enqueue(ledger, tmp_path, 2)
+    _enqueue_broken(ledger, tmp_path, 2)
     with ledger.write() as connection:
         connection.exec_driver_sql("UPDATE unit SET crashes = 99, lapses = 99")
     batch = feed.next_batch()
     assert batch is not None
     assert {outcome.kind for _, outcome in batch.settled if isinstance(outcome, Failed)} == {"unsupported"}
+
+
+def test_nothing_is_kept_of_jobs_that_are_over(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
+    """A worker that is never idle takes on job after job for months."""
+    for number in range(5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        _enqueue_broken(ledger, folder, 1)
+        batch = feed.next_batch()
+        assert batch is not None
+        (order, failed) = batch.settled[0]
+        with ledger.write() as connection:
+            results.store(connection, [failed], Origin(order.recipe_id, 1, replace=False), 30)
+        feed.after_store(set(), set())
+        del batch, order, failed
+    assert feed.next_batch() is None
+    gc.collect()
+    assert [one for one in gc.get_objects() if type(one) is Order] == []
