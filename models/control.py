@@ -157,7 +157,7 @@ def _retry_run(connection: Connection, job_id: int) -> int:
     connection.execute(
         update(unit)
         .where(unit.c.job_id == job_id)
-        .values(state="queued", crashes=0, failed=0, run_after=0, worker_id=None, fence=new_fence())
+        .values(state="queued", crashes=0, lapses=0, failed=0, run_after=0, worker_id=None, fence=new_fence())
     )
     connection.execute(update(job).where(job.c.id == job_id).values(state="queued", ended_at=None, note=None))
     return 1

@@ -59,7 +59,7 @@ class Ledger:
     def writer(self) -> Engine:
         """Engine for transactions that write: on SQLite each begins with BEGIN IMMEDIATE."""
         if self.sqlite_path is None:
-            return _postgresql(self.url, f"-c lock_timeout={self.patience * 1000}")
+            return _postgresql(self.url, {"lock_timeout": f"{self.patience}s"})
         engine = create_engine(self.url)
         event.listen(engine, "connect", partial(_on_sqlite_connect, self.patience))
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -69,7 +69,7 @@ class Ledger:
     def reader(self) -> Engine:
         """Engine for reads. On SQLite it cannot write, and does not wait behind a writer."""
         if self.sqlite_path is None:
-            return _postgresql(self.url, "-c default_transaction_read_only=on")
+            return _postgresql(self.url, {"default_transaction_read_only": "on"})
         engine = create_engine(f"sqlite:///file:{_quoted(self.sqlite_path)}?mode=ro&uri=true")
         event.listen(engine, "connect", _on_sqlite_read)
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
@@ -110,6 +110,17 @@ class Ledger:
             return
         with explained(self.url), self.reader.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def refusal(self) -> str | None:
+        """Why nobody can write just now; None where one can. Waits a second for SQLite's lock."""
+        brief = Ledger(self.url, patience=1)
+        try:
+            with brief.write():
+                return None
+        except LedgerError as error:
+            return str(error)
+        finally:
+            brief.close()
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
@@ -222,15 +233,25 @@ def _reason(error: Exception) -> str | None:
     return None
 
 
-def _postgresql(url: str, options: str) -> Engine:
+# A host that is gone, or a network that drops packets, answers nothing and resets nothing: without these a statement
+# would wait for 15 minutes (for what was sent to be acknowledged) or for 2 hours (for an answer), and its thread with
+# it. Both ends give up after about 20 s, less than a lease, and the server then lets go of the locks. A server that is
+# only slow or stopped acknowledges and is waited for: there is no limit to the time of a statement.
+_GONE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "2"}
+_SERVER = _GONE | {"tcp_user_timeout": "20s"}
+_CLIENT = {name.removeprefix("tcp_"): value for name, value in _GONE.items()} | {"tcp_user_timeout": "20000"}
+
+
+def _postgresql(url: str, options: dict[str, str]) -> Engine:
     engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=4,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
-            "options": options,
+            "options": " ".join(f"-c {name}={value}" for name, value in (_SERVER | options).items()),
             "application_name": "blipq",
+            **_CLIENT,
             # A plan made while a table was empty, and kept, reads all of it later: 40 % of the server's time went to
             # known contents. Planning costs 0.1 ms a statement.
             "prepare_threshold": None,

@@ -48,13 +48,10 @@ def seen(connection: Connection, worker_id: int, **changes: Any) -> None:
     connection.execute(update(worker).where(worker.c.id == worker_id).values(seen_at=db_now(), **changes))
 
 
-def of_process(connection: Connection, host: str, pid: int) -> list[int]:
-    """The workers that a process of a host registered and did not end by itself."""
-    return list(
-        connection.scalars(
-            select(worker.c.id).where(worker.c.host == host, worker.c.pid == pid, worker.c.state != "stopped")
-        )
-    )
+def died(connection: Connection, worker_id: int) -> None:
+    """Note that a worker is dead, unless it said itself that it stopped."""
+    gone = (worker.c.id == worker_id) & (worker.c.state != "stopped")
+    connection.execute(update(worker).where(gone).values(seen_at=db_now(), state="stopped", note="died"))
 
 
 @dataclass(frozen=True)

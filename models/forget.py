@@ -150,6 +150,7 @@ def forget_items(connection: Connection, job_id: int) -> Forgotten | None:
     )
     contents = select(file.c.image_id).where(file.c.id.in_(files))
     mine = (caption.c.recipe_id == recipe_id) & caption.c.image_id.in_(contents) & ~asked_elsewhere
+    # Locked before they are deleted: whoever stores pictures that lead to them just now is waited for, and then seen.
     connection.execute(select(caption.c.id).where(mine).order_by(caption.c.image_id).with_for_update()).all()
     captions = _delete(connection, caption, mine)
     failures = _delete(connection, failure, (failure.c.job_id == job_id) & failure.c.file_id.in_(files))

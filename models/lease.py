@@ -4,6 +4,9 @@ A unit is claimed for some seconds under a fence, a random number that no other 
 renews the lease under its fence in the same transaction: no row means that the unit was lost or cancelled, and nothing
 of it is written. A unit whose worker died is due again at once (the supervisor says so) or when its lease ran out
 (`sweep`).
+
+What happened to a unit is counted apart: a *crash* is a death that was seen, with the unit on the model; a *lapse* is
+any other loss of its worker, and nobody knows why; a *preemption* is neither: its worker was told to stop or make way.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from itertools import accumulate
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
     Connection,
     and_,
@@ -25,6 +29,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -36,6 +41,8 @@ NOT_OVER = ("scanning", *OPEN)  # states of a job of which something may be clai
 SCAN_SECONDS = 600.0  # without a chunk of pictures after which whoever read a job's folder counts as dead
 FAR_SECONDS = 3600.0  # a lease that ends later is no lease, but a clock that was put back
 MOST_UNITS = 32  # a claim: 2,048 pictures, and under 100 ms
+SUSPECT_LAPSES = 3  # leases of a unit that lapsed, after which it runs alone: it may take its whole host along
+MOST_LAPSES = 10  # after which a single picture (or a run since its last checkpoint) is given up
 UNIT_ITEMS = 64  # pictures a unit at the most: what a lease, a fence and a progress counter cover
 
 # Asked 20 times a second: to build them anew took 1 ms each.
@@ -60,12 +67,18 @@ _WANTED = (
 
 @dataclass(frozen=True)
 class Lease:
-    """A claimed unit. `fence` proves it; `crashes` above 0 makes it a suspect, which runs alone."""
+    """A claimed unit. `fence` proves it."""
 
     unit_id: int
     job_id: int
     fence: int
     crashes: int
+    lapses: int = 0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it runs alone, as its worker died of it or was lost too often."""
+        return self.crashes > 0 or self.lapses >= SUSPECT_LAPSES
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,7 @@ def claim(
     if connection.scalar(open_job.with_for_update(key_share=True)) is None:
         return []
     due_units = (
-        select(unit.c.id, unit.c.crashes, unit.c.pictures)
+        select(unit.c.id, unit.c.pictures, or_(unit.c.crashes > 0, unit.c.lapses >= SUSPECT_LAPSES).label("suspect"))
         .where(unit.c.job_id == job_id, unit.c.state == "queued", unit.c.run_after <= db_now())
         .order_by(unit.c.id)
         .limit(MOST_UNITS)
@@ -113,7 +126,7 @@ def claim(
     )
     found = connection.execute(due_units).all()
     before = accumulate((row.pictures for row in found), initial=0)
-    sound = [row for row, so_far in zip(found, before, strict=False) if not row.crashes and so_far < pictures]
+    sound = [row for row, so_far in zip(found, before, strict=False) if not row.suspect and so_far < pictures]
     taken = sound or (found[:1] if alone else [])
     if not taken:
         return []
@@ -121,7 +134,7 @@ def claim(
         update(unit)
         .where(unit.c.id.in_([row.id for row in taken]), unit.c.state == "queued")
         .values(state="running", worker_id=worker_id, fence=new_fence(), lease_until=db_now() + seconds)
-        .returning(unit.c.id, unit.c.job_id, unit.c.fence, unit.c.crashes)
+        .returning(unit.c.id, unit.c.job_id, unit.c.fence, unit.c.crashes, unit.c.lapses)
     ).all()
     served = sum(row.pictures for row in taken)
     connection.execute(
@@ -157,15 +170,18 @@ def wanted(connection: Connection, leases: Collection[Lease]) -> set[int]:
     return {lease.unit_id for lease in leases if (lease.unit_id, lease.fence) in found}
 
 
-def hand_back(connection: Connection, leases: Collection[Lease], after: float = 0) -> None:
-    """Give units back unharmed: what is done stays done, the rest is due again after `after` seconds."""
+def hand_back(connection: Connection, leases: Collection[Lease], after: float = 0, *, preempted: bool = False) -> None:
+    """Give units back unharmed: what is done stays done, the rest is due again after `after` seconds.
+
+    `preempted` where the worker was told to stop or to make way.
+    """
     if leases:
-        _hand_back(connection, _held(leases), after)
+        _hand_back(connection, _held(leases), after, preempted)
 
 
-def release(connection: Connection, worker_id: int) -> None:
+def release(connection: Connection, worker_id: int, *, preempted: bool = False) -> None:
     """Give back unharmed all that a worker has, whatever it remembers of it: a commit that it never heard of too."""
-    _hand_back(connection, and_(unit.c.state == "running", unit.c.worker_id == worker_id), 0)
+    _hand_back(connection, and_(unit.c.state == "running", unit.c.worker_id == worker_id), 0, preempted)
 
 
 def count(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None:
@@ -231,15 +247,26 @@ def fail_job(connection: Connection, job_id: int, note: str) -> None:
 
 
 def sweep(connection: Connection, queue_name: str) -> int:
-    """Make due again what was leased to workers that are not heard of. Returns how many units."""
+    """Make due again what was leased to workers that are not heard of. Returns how many units.
+
+    To be called by one that has seen the ledger for so long that every living owner has renewed its leases.
+    """
     lapsed = select(unit.c.id).where(_lapsed(queue_name)).order_by(unit.c.id)
-    return _crashed(connection, connection.scalars(lapsed.with_for_update(skip_locked=True)).all())
+    found = connection.scalars(lapsed.with_for_update(skip_locked=True)).all()
+    _lose(connection, found, unit.c.lapses)
+    return len(found)
 
 
-def expire(connection: Connection, worker_id: int) -> int:
-    """Make due again what a worker held that is known to be dead: no need to wait for its leases."""
+def expire(connection: Connection, worker_id: int, on_model: Collection[int] = ()) -> int:
+    """Make due again what a worker held that is known to be dead: no need to wait for its leases. How many units.
+
+    `on_model`: the units that it died of, as far as anybody can tell; the rest were only in its hands.
+    """
     held = select(unit.c.id).where(unit.c.state == "running", unit.c.worker_id == worker_id)
-    return _crashed(connection, connection.scalars(held.order_by(unit.c.id).with_for_update()).all())
+    found = connection.scalars(held.order_by(unit.c.id).with_for_update()).all()
+    _lose(connection, [unit_id for unit_id in found if unit_id in on_model], unit.c.crashes)
+    _lose(connection, [unit_id for unit_id in found if unit_id not in on_model], unit.c.lapses)
+    return len(found)
 
 
 def restless(connection: Connection, queue_name: str) -> bool:
@@ -271,12 +298,18 @@ def _lapsed(queue_name: str) -> ColumnElement[bool]:
     return and_(unit.c.state == "running", over, unit.c.queue == queue_name)
 
 
-def _hand_back(connection: Connection, which: ColumnElement[bool], after: float) -> None:
+def _hand_back(connection: Connection, which: ColumnElement[bool], after: float, preempted: bool) -> None:
     units = select(unit.c.id).where(which).order_by(unit.c.id).with_for_update()
     connection.execute(
         update(unit)
         .where(unit.c.id.in_(units))
-        .values(state="queued", worker_id=None, lease_until=None, run_after=db_now() + after)
+        .values(
+            state="queued",
+            worker_id=None,
+            lease_until=None,
+            run_after=db_now() + after,
+            preemptions=unit.c.preemptions + int(preempted),
+        )
     )
 
 
@@ -285,28 +318,21 @@ def _held(leases: Collection[Lease]) -> ColumnElement[bool]:
     return and_(tuple_(unit.c.id, unit.c.fence).in_(pairs), unit.c.state == "running")
 
 
-def _crashed(connection: Connection, unit_ids: Sequence[int]) -> int:
-    """Count a crash against units and make them due again.
+def _lose(connection: Connection, unit_ids: Sequence[int], counter: Column[int]) -> None:
+    """Count a loss of their worker against units, as a crash or a lapse, and make them due again.
 
-    A unit of several pictures is cut in two, so that the one that kills the model is cornered in log2(64) crashes; a
-    single picture that crashed the model alone is left to the worker's limit of attempts.
+    A unit of several pictures that crashed, or lapsed alone, is cut in two: the one that kills the model is cornered in
+    log2(64) crashes. A single picture is left to the worker's limit of attempts.
     """
     if not unit_ids:
-        return 0
-    connection.execute(
-        update(unit)
-        .where(unit.c.id.in_(unit_ids))
-        .values(
-            state="queued",
-            worker_id=None,
-            lease_until=None,
-            fence=new_fence(),
-            crashes=unit.c.crashes + 1,
-        )
-    )
-    for unit_id in unit_ids:
+        return
+    counted = {counter.name: counter + 1}
+    lost = update(unit).where(unit.c.id.in_(unit_ids))
+    connection.execute(lost.values(state="queued", worker_id=None, lease_until=None, fence=new_fence(), **counted))
+    guilty = true() if counter is unit.c.crashes else unit.c.lapses > SUSPECT_LAPSES
+    to_split = select(unit.c.id).where(unit.c.id.in_(unit_ids), guilty).order_by(unit.c.id)
+    for unit_id in connection.scalars(to_split).all():
         _split(connection, unit_id)
-    return len(unit_ids)
 
 
 def _split(connection: Connection, unit_id: int) -> None:
@@ -316,10 +342,12 @@ def _split(connection: Connection, unit_id: int) -> None:
     if len(left) < 2:
         return
     old = connection.execute(select(unit).where(unit.c.id == unit_id)).one()
+    # Suspects, but what each of the halves does is counted anew.
+    counts = {"crashes": min(old.crashes, 1), "lapses": min(old.lapses, SUSPECT_LAPSES)}
     for half in (left[: len(left) // 2], left[len(left) // 2 :]):
         made = connection.execute(
             unit.insert()
-            .values(job_id=old.job_id, queue=old.queue, state="queued", pictures=len(half), crashes=1)
+            .values(job_id=old.job_id, queue=old.queue, state="queued", pictures=len(half), **counts)
             .returning(unit.c.id)
         ).scalar_one()
         connection.execute(update(item).where(item.c.id.in_(half)).values(unit_id=made))

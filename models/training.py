@@ -168,7 +168,7 @@ def add_checkpoint(connection: Connection, owner: Run, saved: Checkpoint) -> Non
     values = {"path": str(saved.path), "sha256": saved.sha256, "is_best": saved.is_best}
     statement = upsert(connection, checkpoint).values(run_id=owner.id, step=saved.step, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["run_id", "step"], set_=values))
-    connection.execute(update(unit).where(unit.c.id == owner.unit_id).values(crashes=0))
+    connection.execute(update(unit).where(unit.c.id == owner.unit_id).values(crashes=0, lapses=0))
 
 
 def tidy(connection: Connection, owner: Run, keep: int) -> list[Path]:
@@ -243,7 +243,7 @@ def reopen(connection: Connection, run_id: int, changes: Mapping[str, Any]) -> R
     connection.execute(
         update(unit)
         .where(unit.c.id == owner.unit_id)
-        .values(state="queued", worker_id=None, done=0, failed=0, crashes=0, run_after=0, fence=new_fence())
+        .values(state="queued", worker_id=None, done=0, failed=0, crashes=0, lapses=0, run_after=0, fence=new_fence())
     )
     again = {"state": "queued", "ended_at": None, "note": None, "run_after": 0, "parameters": json.dumps(plan)}
     connection.execute(update(job).where(job.c.id == owner.job_id).values(**again))

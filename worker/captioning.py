@@ -66,18 +66,21 @@ class Captioning:
         feed = Feed(self._ledger, self._settings, claims, self._models, self._sizes, self._pool, self._storage)
         with self._models.lock:
             self._standing.show(state="running")
+            preempted = True
             try:
                 self._run(feed)
             except LedgerError as error:
+                preempted = False
                 _log.error("halted: %s", error)
             except NoDecoder as error:  # memory or processes are short just now: no picture's fault
+                preempted = False
                 _log.error("%s: waiting %g s", error, DECODER_AGAIN_SECONDS)
                 claims.leave()
                 self._standing.stopping.wait(DECODER_AGAIN_SECONDS)
             finally:
-                self._standing.idle()
                 self._standing.show(state="idle", rate=None)
-            claims.leave()  # not after an error that nobody expected: that is a crash, and counts as one
+            # Not after an error that nobody expected: that is a crash, and counts as one.
+            claims.leave(preempted=preempted)
 
     def close(self) -> None:
         """End the decode processes and the writer, and unload the models."""
@@ -155,24 +158,26 @@ class Captioning:
     ) -> list[Caption] | None:
         """Captions of the tasks; None where memory ran out (they come again) or the order cannot be done (it fails)."""
         pixels = np.stack([task.picture.pixels for task in tasks if task.picture is not None])
-        self._standing.busy()
+        self._standing.pulse.busy({task.work.lease.unit_id for task in tasks})
         try:
-            return captioner.caption(
+            captions = captioner.caption(
                 pixels,
                 [task.order.prompt for task in tasks],
                 tasks[0].order.kind.decoding,
                 [_seed(task) for task in tasks],
             )
         except ValueError as error:  # the order asks what this model cannot do, such as a prompt longer than its text
+            self._standing.pulse.idle()
             self._refuse(feed, captioner, [*tasks, *later], error)
             return None
         except OutOfMemory as error:
-            self._standing.idle()
+            self._standing.pulse.idle()
             self._step_back(tasks, error)
             feed.put_back([*tasks, *later])
             return None
-        finally:
-            self._standing.idle()
+        # Not after an error that nobody expected: it is blamed on what was on the model.
+        self._standing.pulse.idle()
+        return captions
 
     def _step_back(self, tasks: Sequence[Task], error: OutOfMemory) -> None:
         """Memory ran out: a smaller batch, or for a single picture the other models' room, or some patience."""
@@ -202,12 +207,15 @@ class Captioning:
     def _refusal(self, captioner: Captioner, order: Order) -> str | None:
         """Why a model cannot do an order: tried on one blank picture."""
         shape = captioner.preprocessing
+        self._standing.pulse.busy()
         try:
             captioner.caption(
                 np.zeros((1, shape.height, shape.width, 3), np.uint8), [order.prompt], order.kind.decoding, [0]
             )
         except ValueError as error:
             return str(error)
+        finally:
+            self._standing.pulse.idle()
         return None
 
     def _count(self, pictures: int) -> None:

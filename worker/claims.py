@@ -93,16 +93,16 @@ class Claims:
             self.forget([one.unit_id for one in gone])
         return {one.unit_id for one in gone}
 
-    def leave(self) -> None:
+    def leave(self, *, preempted: bool = False) -> None:
         """Give back all that the ledger says is ours, which may be more than we know of; waits until it can be written.
 
-        Otherwise what was handed back in vain would stay ours until its lease runs out, and count as crashed.
+        Otherwise what was handed back in vain would stay ours until its lease runs out, and count as lapsed.
         """
         self.forget(list(self._leases))
         while True:
             try:
                 with self._ledger.write() as connection:
-                    lease.release(connection, self._standing.worker_id)
+                    lease.release(connection, self._standing.worker_id, preempted=preempted)
                 return
             except LedgerError as error:
                 _log.error("halted: %s", error)
@@ -170,7 +170,7 @@ class Claims:
             return []
         self._standing.hold(claimed)
         self._leases.update((one.unit_id, one) for one in claimed)
-        self._suspect = any(one.crashes for one in claimed)
+        self._suspect = any(one.suspect for one in claimed)
         return [Task(order, work, data.get(work.file_id)) for work in works]
 
 

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 
 from blipq.models import results
 from blipq.models.database import Ledger
+from blipq.models.lease import MOST_LAPSES, Lease
 from blipq.models.results import Captioned, Content, Failed
 from blipq.settings import Settings
 from blipq.worker.batch_sizes import BatchSizes
@@ -132,9 +133,8 @@ class Feed:
             work = task.work
             if work.captioned:
                 self._settled.append((task.order, Captioned(work, None, None)))
-            elif work.lease.crashes >= self._settings.attempts and per_unit[work.lease.unit_id] == 1:
-                message = f"the model's process died {work.lease.crashes} times, at last on this picture alone"
-                self._settled.append((task.order, Failed(work, "crash", message)))
+            elif per_unit[work.lease.unit_id] == 1 and (reason := _given_up(work.lease, self._settings.attempts)):
+                self._settled.append((task.order, Failed(work, "crash", reason)))
             else:
                 self._decode(task, identify=work.twin)
 
@@ -256,3 +256,18 @@ class Feed:
         for tasks in self._ready.values():
             yield from tasks
         yield from self._storage.tasks()
+
+
+def _given_up(lease: Lease, attempts: int) -> str | None:
+    """Why the only picture of a unit is not tried again; None where it is.
+
+    The first crash makes it a suspect, and others may have been beside it; those after that were of this picture alone.
+    """
+    if lease.crashes > attempts:
+        return f"the model's process died {attempts} times on this picture alone, and once before"
+    if lease.lapses >= MOST_LAPSES:
+        return (
+            f"{lease.lapses} workers that had this picture vanished, at last with it alone, and nobody saw why: their "
+            "hosts went down, or ran out of memory as a whole"
+        )
+    return None

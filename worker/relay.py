@@ -60,12 +60,18 @@ class Relay:
 
     def run(self) -> Outcome:
         """Write down what the process says until it ends. Raises LedgerError where even its end cannot be written."""
+        self._standing.pulse.place([self._lease.unit_id])
         try:
-            return self._follow()
+            outcome = self._follow()
         except Lost:
-            return Outcome("lost")
+            outcome = Outcome("lost")
+        except LedgerError:
+            self._standing.pulse.idle()
+            raise
         finally:
             self._child.kill()
+        self._standing.pulse.idle()  # not after an error that nobody expected: it is blamed on the run
+        return outcome
 
     def _follow(self) -> Outcome:
         heard = renewed = time.monotonic()
@@ -73,7 +79,6 @@ class Relay:
         while not (self._child.ended and not pending):
             pending += [] if pending else self._child.events(TICK_SECONDS)
             now = time.monotonic()
-            self._standing.busy()
             if self._lease.unit_id in self._standing.lost():
                 raise Lost
             if pending or now - renewed > self._settings.lease / 4:
@@ -161,7 +166,7 @@ class Relay:
             self._outcome = Outcome("done", event["reason"])
         elif event["event"] == "stopped":
             training.note(connection, run.id, None)
-            leases.hand_back(connection, [self._lease])
+            leases.hand_back(connection, [self._lease], preempted=True)
             self._outcome = Outcome("stopped")
         elif event["kind"] == CRASH:
             self._outcome = Outcome("crashed", event["message"])
@@ -197,7 +202,7 @@ class Relay:
         if self._asked and status in (0, -signal.SIGTERM, -signal.SIGKILL):
             with self._standing.ledger.write() as connection:
                 if leases.renew(connection, [self._lease], self._settings.lease):
-                    leases.hand_back(connection, [self._lease])
+                    leases.hand_back(connection, [self._lease], preempted=True)
             return Outcome("stopped")
         if status < 0:
             why = " (perhaps for want of memory)" if status == -signal.SIGKILL else ""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
 import threading
-import time
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -17,40 +14,47 @@ from blipq.models.lease import Lease
 from blipq.settings import Settings
 from blipq.worker.app import is_silent, ring
 from blipq.worker.broker import BrokerError
-from blipq.worker.supervisor import SUPERVISOR
+from blipq.worker.pulse import Pulse
+from blipq.worker.sight import Sight
 
-BEAT_SECONDS = 5.0
 SWEEP_SECONDS = (1.0, 2.0)
-HUNG = 71  # our exit status when a batch was past its limit
+HALTED_SECONDS = 1.0  # between two heartbeats while the database is away: leases are renewed as soon as it is back
 
 _log = logging.getLogger(__name__)
 
 
 class Standing:
-    """Keeps a worker's row and leases alive from a thread of its own, and looks after what others left behind.
+    """Keeps a worker's row and leases alive from a thread of its own, and looks after what others left behind."""
 
-    A batch (or step) that is older than its limit ends the process: a device that hangs must not keep a lease for ever.
-    Where even this thread hangs, its heartbeat does too, and the supervisor kills a worker that is not heard of.
-    """
-
-    def __init__(self, ledger: Ledger, settings: Settings, queue: str, device: str | None, versions: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: Settings,
+        queue: str,
+        device: str | None,
+        versions: str,
+        pulse: Pulse | None = None,
+        sight: Sight | None = None,
+    ) -> None:
         self.ledger = ledger
         self.settings = settings
         self.queue = queue
+        self.pulse = pulse or Pulse(settings.batch_limit)
+        self.sight = sight or Sight(settings.lease)
         self.stopping = threading.Event()
         self._ended = threading.Event()
         with ledger.write() as connection:
             self.worker_id = fleet.register(connection, queue=queue, device=device, versions=versions)
-        self._parent = int(os.environ.get(SUPERVISOR, os.getppid()))
+        self.pulse.name(self.worker_id)
+        self.sight.wrote()
         self._held: dict[int, Lease] = {}
         self._lost: set[int] = set()
         self._lock = threading.Lock()
-        self._busy_since: float | None = None
         self._changes: dict[str, Any] = {"state": "idle"}
         self._halted = False
         self._threads = [
             # The last batch may take long: its leases are kept until the very end.
-            threading.Thread(target=self._every, args=(_beat_every, self.beat, self._ended), name="heartbeat"),
+            threading.Thread(target=self._every, args=(self._beat_every, self.beat, self._ended), name="heartbeat"),
             threading.Thread(target=self._every, args=(_sweep_every, self.sweep, self.stopping), name="sweeper"),
         ]
         self.idle_calls: list[Callable[[], None]] = []  # what the sweeper does besides, such as unloading a model
@@ -78,14 +82,6 @@ class Standing:
         with self._lock:
             return set(self._lost)
 
-    def busy(self) -> None:
-        """A batch (or step) begins: the limit of its time counts from now."""
-        self._busy_since = time.monotonic()
-
-    def idle(self) -> None:
-        """Nothing runs on the device."""
-        self._busy_since = None
-
     def show(self, **changes: Any) -> None:
         """Change what `status` says about this worker, at the next heartbeat."""
         with self._lock:
@@ -93,13 +89,6 @@ class Standing:
 
     def beat(self) -> None:
         """Say that this worker lives, and extend its leases."""
-        if os.getppid() != self._parent and not self.stopping.is_set():
-            _log.error("the supervisor is gone: this worker ends after its batch")
-            os.kill(os.getpid(), signal.SIGTERM)
-        limit = self.settings.batch_limit
-        if self._busy_since is not None and time.monotonic() - self._busy_since > limit:
-            _log.error("a batch hangs for more than %g s (BLIPQ_BATCH_LIMIT): the worker ends", limit)
-            os._exit(HUNG)
         with self._lock:
             changes, self._changes = self._changes, {}
             held = list(self._held.values())
@@ -112,6 +101,7 @@ class Standing:
                 self._changes = {**changes, **self._changes}
             self._halt(error)
             return
+        self.sight.wrote()
         if self._halted:
             self._halted = False
             _log.info("the database can be written again")
@@ -126,7 +116,8 @@ class Standing:
             with self.ledger.read() as connection:
                 restless = lease.restless(connection, self.queue)
             if restless:
-                self.ledger.transact(lambda connection: lease.sweep(connection, self.queue))
+                if self.sight.is_clear():
+                    self.ledger.transact(lambda connection: lease.sweep(connection, self.queue))
                 while self.ledger.transact(control.cancel_overdue) is not None:
                     pass
                 for job_id in self.ledger.transact(control.close_abandoned):
@@ -151,21 +142,21 @@ class Standing:
             _log.warning("%s", error)
 
     def _halt(self, error: LedgerError) -> None:
+        self.sight.failed()
         if not self._halted:
             self._halted = True
             _log.error("halted: %s", error)
 
-    def _every(self, seconds: Callable[[Settings], float], act: Callable[[], None], until: threading.Event) -> None:
-        while not until.wait(seconds(self.settings)):
+    def _beat_every(self) -> float:
+        return min(HALTED_SECONDS, self.sight.beat_seconds) if self._halted else self.sight.beat_seconds
+
+    def _every(self, seconds: Callable[[], float], act: Callable[[], None], until: threading.Event) -> None:
+        while not until.wait(seconds()):
             try:
                 act()
             except Exception:
                 _log.exception("%s", threading.current_thread().name)
 
 
-def _beat_every(settings: Settings) -> float:
-    return min(BEAT_SECONDS, settings.lease / 3)
-
-
-def _sweep_every(settings: Settings) -> float:
+def _sweep_every() -> float:
     return random.uniform(*SWEEP_SECONDS)  # jittered, so that many workers do not sweep at once

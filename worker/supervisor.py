@@ -10,13 +10,10 @@ import logging
 import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blipq import __version__, settings
@@ -26,36 +23,21 @@ from blipq.settings import Settings
 from blipq.worker import log
 from blipq.worker.broker import BrokerError, ensure_broker, stop_broker
 from blipq.worker.lock import DaemonLock
+from blipq.worker.pulse import LOOK_SECONDS
+from blipq.worker.seat import Death, Seat
 
-SUPERVISOR = "_BLIPQ_SUPERVISOR"  # the variable that tells a worker whose child it is: it ends when that one does
 TICK_SECONDS = 0.1
-LOOK_SECONDS = 2.0  # between two looks at the broker, at silent workers and at what is left to do
-QUICK_SECONDS = 10.0  # a worker that ends sooner, and before it got any work, is restarted ever more slowly
-SLOWEST_RESTART = 30.0
-START_SECONDS = 120.0  # by which a worker must have been heard of; 2 s on an idle machine
 END_SECONDS = 30.0  # more than its batch may take, for a worker to end when it is asked to
+JOIN_SECONDS = 5.0  # for the threads to end, one of which may wait for a database that hangs
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Seat:
-    """A place for one worker process: its queue and device."""
-
-    queue: str
-    device: str
-    number: int
-    process: subprocess.Popen[bytes] | None = None
-    started_at: float = 0.0
-    quick_ends: int = 0
-    start_after: float = 0.0
-    silent_looks: int = 0
 
 
 class Supervisor:
     """Starts, restarts, kills and stops the workers of one host.
 
     The workers are tended from a thread of their own, so that one that died gives its units back at once even while the
-    main thread waits for a broker that hangs. The broker is the main thread's: Linux ends it with who started it.
+    main thread waits for a broker that hangs; and watched from another, which no database that hangs holds up. The
+    broker is the main thread's: Linux ends it with who started it.
     """
 
     def __init__(self, asked: Settings, ledger: Ledger, seats: Sequence[Seat], idle: float | None) -> None:
@@ -65,132 +47,127 @@ class Supervisor:
         self._idle = idle
         self._stop = threading.Event()
         self._busy_at = time.monotonic()
+        self._halted = False
 
     def run(self) -> bool:
         """Keep the workers until told to stop (SIGTERM, SIGINT); True where nothing was due for the idle time."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        tending = threading.Thread(target=self._tend_all, name="workers")
-        tending.start()
+        threads = [
+            threading.Thread(target=self._each, args=(self._tend, TICK_SECONDS), name="workers", daemon=True),
+            threading.Thread(target=self._each, args=(self._watch, LOOK_SECONDS), name="pulses", daemon=True),
+            threading.Thread(target=self._look_for_work, name="work", daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
         try:
             while not self._stop.wait(LOOK_SECONDS):
-                if self._look():
+                try:
+                    ensure_broker(self._settings)
+                except BrokerError as error:
+                    _log.error("%s", error)
+                if self._idle is not None and time.monotonic() - self._busy_at > self._idle:
                     return True
             return False
         finally:
             self._stop.set()
-            tending.join()
+            for thread in threads:
+                thread.join(JOIN_SECONDS)
             self._end_workers()
 
-    def _tend_all(self) -> None:
+    def _each(self, act: Callable[[Seat], None], seconds: float) -> None:
         while not self._stop.is_set():
             for seat in self._seats:
                 try:
-                    self._tend(seat)
+                    act(seat)
                 except Exception:
                     _log.exception("the %s worker cannot be tended", seat.queue)
-            self._stop.wait(TICK_SECONDS)
+            self._stop.wait(seconds)
 
     def _tend(self, seat: Seat) -> None:
         """Start the seat's worker, or reap it: its leases are free at once."""
         if seat.process is None:
-            if time.monotonic() >= seat.start_after:
-                seat.process = _start(seat, self._settings)
-                seat.started_at = time.monotonic()
+            if not self._stop.is_set():
+                seat.start(self._settings)
             return
-        exit_status = seat.process.poll()
-        if exit_status is None:
+        known = seat.death is not None
+        exit_status = seat.exit_status()
+        if exit_status is None or seat.death is None:
             return
-        lived = time.monotonic() - seat.started_at
-        _log.error("the %s worker (process %d) ended with %s", seat.queue, seat.process.pid, _ending(exit_status))
-        freed = self._free(seat.process.pid)
-        if freed is None:
-            return  # the database cannot be reached: try again, before anything new is started
-        seat.process = None
-        seat.quick_ends = seat.quick_ends + 1 if lived < QUICK_SECONDS and not freed else 0
-        seat.start_after = time.monotonic() + min(SLOWEST_RESTART, 2.0 ** (seat.quick_ends - 1) - 1)
+        if not known:
+            _log.error("the %s worker (process %d) ended with %s", seat.queue, seat.process.pid, _ending(exit_status))
+        freed = self._free(seat.death)
+        if freed is not None:  # else the database cannot be reached: try again, before anything new is started
+            seat.vacate(had_work=freed > 0)
 
-    def _free(self, pid: int) -> int | None:
-        """Make due again what a dead worker of this host held; how many units, None where the database cannot say."""
-        freed = 0
+    def _free(self, death: Death, *, preempted: bool = False) -> int | None:
+        """Make due again what a dead worker held; how many units, None where the database cannot say."""
+        worker_id = death.vitals.worker_id
         try:
             with self._ledger.write() as connection:
-                for worker_id in fleet.of_process(connection, socket.gethostname(), pid):
-                    units = lease.expire(connection, worker_id)
-                    fleet.seen(connection, worker_id, state="stopped", note="died")
-                    _log.info("%d units of worker %d are due again", units, worker_id)
-                    freed += units
+                if preempted:
+                    lease.release(connection, worker_id, preempted=True)
+                freed = lease.expire(connection, worker_id, death.guilty())
+                fleet.died(connection, worker_id)
         except LedgerError as error:
-            _log.error("%s", error)
+            death.doubtful = True
+            self._halt(error)
             return None
+        self._reached()
+        _log.info("%d units of worker %d are due again", freed, worker_id)
         return freed
 
-    def _look(self) -> bool:
-        """Look after the broker and silent workers. True where nothing was due for so long that the daemon ends."""
-        try:
-            ensure_broker(self._settings)
-        except BrokerError as error:
-            _log.error("%s", error)
-        try:
-            with self._ledger.read() as connection:
-                host = socket.gethostname()
-                # The newest row of a process, since its number may have been another's before.
-                states = {row["pid"]: row["state"] for row in status.workers(connection) if row["host"] == host}
-                left = status.work_left(connection)
-        except LedgerError as error:
-            _log.error("%s", error)
-            return False
-        for seat in self._seats:
-            self._watch(seat, states)
-        if left or self._idle is None:
-            self._busy_at = time.monotonic()
-            return False
-        return time.monotonic() - self._busy_at > self._idle
-
-    def _watch(self, seat: Seat, states: dict[int, str]) -> None:
-        """Kill a worker that is not heard of: one whose batch is past its limit, or that is frozen, or never began."""
+    def _watch(self, seat: Seat) -> None:
+        """Kill a worker that gives no sign of life: one that is frozen, or never began. One without a database does."""
         process = seat.process
-        if process is None:
-            return
-        began = time.monotonic() - seat.started_at < START_SECONDS
-        silent = states.get(process.pid, "" if began else "lost") == "lost"
-        # Two looks, so that a laptop that wakes up does not kill workers whose heartbeat comes a moment later.
-        seat.silent_looks = seat.silent_looks + 1 if silent else 0
-        if seat.silent_looks > 1:
-            _log.error("the %s worker (process %d) is not heard of and is killed", seat.queue, process.pid)
+        if process is not None and seat.monitor.has_stopped() and process.poll() is None:
+            _log.error("the %s worker (process %d) gives no sign of life and is killed", seat.queue, process.pid)
             process.kill()
+
+    def _look_for_work(self) -> None:
+        """Note when there was something to do; where the ledger cannot say there may be."""
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                with self._ledger.read() as connection:
+                    left = bool(status.work_left(connection))
+                self._reached()
+            except LedgerError as error:
+                self._halt(error)
+                left = True
+            if left:
+                self._busy_at = time.monotonic()
+
+    def _halt(self, error: LedgerError) -> None:
+        if not self._halted:
+            self._halted = True
+            _log.error("%s; the workers live, and go on by themselves", error)
+
+    def _reached(self) -> None:
+        if self._halted:
+            self._halted = False
+            _log.info("the database can be reached again")
 
     def _end_workers(self) -> None:
         """Ask every worker to stop after its present batch, and wait; a second signal kills them."""
-        running = [seat.process for seat in self._seats if seat.process is not None and seat.process.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGCONT)
+        running = [seat for seat in self._seats if seat.process is not None and seat.exit_status() is None]
+        for seat in running:
+            _signal(seat, signal.SIGTERM)
+            _signal(seat, signal.SIGCONT)
         killed = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: killed.set())
         end = time.monotonic() + self._settings.batch_limit + END_SECONDS
-        for process in running:
-            while process.poll() is None:
+        for seat in running:
+            while seat.exit_status() is None:
                 if killed.wait(0.05) or time.monotonic() > end:
-                    process.kill()
-            self._free(process.pid)
+                    _signal(seat, signal.SIGKILL)
+            if seat.death is not None:
+                self._free(seat.death, preempted=killed.is_set())
 
 
-def _start(seat: Seat, asked: Settings) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "celery", "-q", "-A", "blipq.worker.app", "worker", "-Q", seat.queue]
-    command += ["-P", "threads", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    command += ["-n", f"{seat.queue}.{seat.number}@%h"]
-    # Threads that spin at barriers wait for each other on cores that others use too: tenfold slower, measured.
-    environment = (
-        {"OMP_WAIT_POLICY": "PASSIVE"}
-        | os.environ
-        | {"BLIPQ_DEVICE": seat.device, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    )
-    environment |= {SUPERVISOR: str(os.getpid())}
-    folder = asked.home if asked.home.is_dir() else Path("/")
-    # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, which then asks its workers to stop.
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, cwd=folder, process_group=0)
+def _signal(seat: Seat, number: signal.Signals) -> None:
+    if seat.process is not None:
+        seat.process.send_signal(number)
 
 
 def _ending(exit_status: int) -> str:

@@ -17,6 +17,7 @@ from blipq.models.migrate import check_schema
 from blipq.worker import log
 from blipq.worker.app import app
 from blipq.worker.captioning import Captioning
+from blipq.worker.pulse import Pulse, inherited
 from blipq.worker.standing import Standing
 
 CRASHED = 70  # our exit status after an error that nobody expected; the supervisor starts a fresh process
@@ -47,21 +48,23 @@ def begin_log(**_: Any) -> None:
 @celeryd_after_setup.connect
 def begin(instance: Any, **_: Any) -> None:
     """Take a place in the ledger for the queue that this process serves, and be heard of from now on."""
+    pulse = inherited(settings.load().batch_limit)
+    pulse.start()
     try:
-        _begin(instance)
+        _begin(instance, pulse)
     except Exception as error:  # Celery would log it and go on, deaf
         _log.error("the worker cannot begin: %s", error, exc_info=not isinstance(error, LedgerError))
         os._exit(CRASHED)
 
 
-def _begin(instance: Any) -> None:
+def _begin(instance: Any, pulse: Pulse) -> None:
     global _standing, _work
     asked = settings.load()
     (queue,) = instance.app.amqp.queues.consume_from
     ledger = open_ledger(asked)
     check_schema(ledger)
     versions = ", ".join(f"{name} {version(name)}" for name in ("blipq", "torch", "transformers", "pillow"))
-    _standing = Standing(ledger, asked, queue, asked.device, versions)
+    _standing = Standing(ledger, asked, queue, asked.device, versions, pulse)
     if queue == "caption":
         _work = Captioning(_standing, asked)
     else:
@@ -120,10 +123,10 @@ def _drain() -> None:
     except LedgerError as error:
         _log.error("halted: %s", error)
     except Exception:
-        # What a process cannot survive is a crash: its units become suspects, and a fresh process goes on.
+        # What a process cannot survive is a crash: what was on the model is suspect, and a fresh process goes on.
         _log.exception("the worker failed and starts anew")
         try:
             with _standing.ledger.write() as connection:
-                lease.expire(connection, _standing.worker_id)
+                lease.expire(connection, _standing.worker_id, _standing.pulse.on_model)
         finally:
             os._exit(CRASHED)

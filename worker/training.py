@@ -11,7 +11,7 @@ from sqlalchemy import exists, select
 from blipq.models import control, lease, training
 from blipq.models.control import NoSuchJob
 from blipq.models.database import LedgerError
-from blipq.models.lease import DueJob, Lease
+from blipq.models.lease import MOST_LAPSES, DueJob, Lease
 from blipq.models.schema import unit
 from blipq.models.training import Checkpoint, Run, RunError
 from blipq.models.weights import HubUnreachable, UnknownModel
@@ -48,7 +48,6 @@ class Training:
             try:
                 self._serve(due[0])
             finally:
-                self._standing.idle()
                 self._standing.show(state="idle", model=None, rate=None, note=None)
 
     def close(self) -> None:
@@ -94,6 +93,9 @@ class Training:
             held = lease.claim(connection, self._standing.worker_id, run.job_id, self._settings.lease, 1, alone=True)
             if held and held[0].crashes >= CRASHES:
                 fail(connection, run, held[0], _given_up(run, "its process or its worker was killed"))
+                return None
+            if held and held[0].lapses >= MOST_LAPSES:
+                fail(connection, run, held[0], _vanished(run, held[0].lapses))
                 return None
         return held[0] if held else None
 
@@ -143,7 +145,7 @@ class Training:
         """The unit is due again, until it crashed too often."""
         _log.error("run %d: the training process crashed: %s", run.id, reason)
         with self._ledger.write() as connection:
-            if not lease.expire(connection, self._standing.worker_id):
+            if not lease.expire(connection, self._standing.worker_id, [run.unit_id]):
                 return
             if training.crashes(connection, run.unit_id) >= CRASHES:
                 lease.fail_job(connection, run.job_id, _given_up(run, reason))
@@ -185,6 +187,13 @@ def _given_up(run: Run, reason: str) -> str:
     return (
         f"training crashed {CRASHES} times without a new checkpoint: {reason}; the log says more, and "
         f"`blipq retry {run.job_id}` goes on from the newest checkpoint"
+    )
+
+
+def _vanished(run: Run, lapses: int) -> str:
+    return (
+        f"{lapses} workers vanished with the run, without a new checkpoint, and nobody saw why: their hosts went "
+        f"down, or ran out of memory as a whole; `blipq retry {run.job_id}` goes on from the newest checkpoint"
     )
 
 

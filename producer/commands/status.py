@@ -56,13 +56,19 @@ def _look(ledger: Any, settings: Any, job: int | None) -> dict[str, Any]:
     if job is not None and not jobs:
         raise NoSuchJob(f"no job {job}: `blipq status` lists them")
     running = daemon.running(settings) if settings.embedded else None
+    # Nobody is heard of where nobody can write: that says nothing about the workers.
+    lost = [worker for worker in workers if worker["state"] == "lost"]
+    refusal = ledger.refusal() if lost else None
+    if refusal is not None:
+        for worker in lost:
+            worker["state"] = "halted"
     return {
         "jobs": [asdict(one) | {"rate": one.rate, "remaining": one.remaining} for one in jobs],
         "workers": workers,
         "paused": paused,
         "daemon": None if running is None else running.pid,
         "units_left": left,
-        "problem": _problem(settings, running is not None, left, workers),
+        "problem": refusal or _problem(settings, running is not None, left, workers),
     }
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # witness, house, storm and invariants are this folder's own
 
-from house import House, until
+from house import House, parent_of, signal_to, until
 
 
 @pytest.fixture
@@ -70,10 +71,26 @@ class PostgresServer:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
         self.control("start", "-o", f"{options} -c max_connections=200 -c shared_buffers=32MB")
 
-    def restart(self, mode: str) -> None:
-        """Mode `fast` ends every connection, `immediate` is a crash with recovery."""
+    def restart(self, mode: str, away: float = 0) -> None:
+        """Mode `fast` ends every connection, `immediate` is a crash with recovery; it is away for some seconds."""
         self.control("stop", "-m", mode)
+        time.sleep(away)
         self.start()
+
+    def freeze(self, seconds: float) -> None:
+        """Stop all of the server's processes for a while: connections stay, nothing answers, nothing is reset."""
+        postmaster = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        stopped = [postmaster]
+        signal_to(postmaster, signal.SIGSTOP)  # first: it starts no more of them
+        try:
+            everybody = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+            stopped += [pid for pid in everybody if parent_of(pid) == postmaster]
+            for pid in stopped[1:]:
+                signal_to(pid, signal.SIGSTOP)
+            time.sleep(seconds)
+        finally:
+            for pid in reversed(stopped):
+                signal_to(pid, signal.SIGCONT)
 
 
 def _tool(name: str) -> str:

@@ -140,7 +140,7 @@ class House:
     def enqueue(self, folder: Path, *flags: str) -> int:
         """Enqueue until it is taken in; the job."""
         while True:
-            done = self.blipq("enqueue", folder, "--json", *flags)
+            done = self.blipq("enqueue", folder, "--json", *flags, timeout=180)
             if done.returncode == 0:
                 return int(json.loads(done.stdout)["job"])
             assert done.returncode == 2, done.stderr
@@ -215,13 +215,13 @@ class House:
 
     def sql(self, query: str, **values: Any) -> list[Any]:
         """Rows of a query; waits out a database that is away."""
-        for _ in range(600):
+        for _ in range(1200):
             try:
                 with self.ledger.read() as connection:
                     return list(connection.execute(text(query), values).all())
             except LedgerError:
                 time.sleep(0.1)
-        raise TimeoutError("the database did not answer for a minute")
+        raise TimeoutError("the database did not answer for two minutes")
 
     def change(self, statement: str, **values: Any) -> None:
         with self.ledger.write() as connection:

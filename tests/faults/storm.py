@@ -17,6 +17,7 @@ from typing import Protocol
 
 import redis
 from house import BATCH, LEASE, House, parent_of, signal_to, until
+from people import FIRST_UPLOAD, People
 from sqlalchemy import text
 
 WEIGHTS = {
@@ -32,7 +33,9 @@ WEIGHTS = {
     "broker SIGSTOP, SIGCONT": 3,
     "broker connections cut": 3,
     "database": 3,
+    "outage": 2,
 }
+OUTAGE_SECONDS = (5.0, 60.0)
 KILLS = ("worker SIGKILL", "supervisor SIGKILL")
 
 
@@ -55,14 +58,20 @@ class Storm:
     devices: str
     broker: Broker | None = None
     strike_database: Callable[[random.Random], str] | None = None
+    outage: Callable[[random.Random, float], str] | None = None  # takes the database away for some seconds
+    outage_seconds: tuple[float, float] = OUTAGE_SECONDS
     counts: Counter[str] = field(default_factory=Counter)
     reclaimed: list[float] = field(default_factory=list)  # seconds from a worker's kill -9 to its units being due
+    away_seconds: float = 0.0  # that the database was away
     enqueued: int = 0
     _number: int = 0
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
         self._deck = self.dice.sample(list(WEIGHTS), len(WEIGHTS))
+        self._deck.sort(key="outage".__eq__)  # drawn first, as it goes on beside what follows
+        self._away = threading.Thread()
+        self.people = People(self.house, self.seed + 2)
         self._over = threading.Event()
         self._feeder = threading.Thread(target=self._feed, daemon=True)
         self._fed: BaseException | None = None
@@ -72,10 +81,12 @@ class Storm:
         self._keep_supervisors()
         until(self.house.workers, 30, "a first worker")
         self._feeder.start()
+        self.people.start()
         began = time.monotonic()
         while not enough(self.counts, time.monotonic() - began):
             time.sleep(self.dice.uniform(*pause))
             assert self._feeder.is_alive(), self._fed
+            assert self.people.failed is None, self.people.failed
             name = self._draw()
             with contextlib.suppress(redis.RedisError, OSError):
                 struck = self._strike(name)
@@ -83,10 +94,13 @@ class Storm:
             self._keep_supervisors()
         lasted = time.monotonic() - began
         self._over.set()
-        self._feeder.join(120)
+        if self._away.ident:
+            self._away.join(120)
+        self._feeder.join(240)
         assert not self._feeder.is_alive(), "an enqueue hangs"
         if self._fed:
             raise self._fed
+        self.people.end()
         # Enqueues that lost their database in the middle were repeated; what they left behind counts as dead later.
         with self.house.ledger.write() as connection:
             connection.execute(text("UPDATE job SET scanned_at = 0 WHERE state = 'scanning'"))
@@ -98,15 +112,18 @@ class Storm:
 
     @property
     def repeats_allowed(self) -> int:
-        """One batch for each time that a worker may have lost one: killed, or silent for longer than its lease."""
+        """One batch for each time that a worker may have lost one: killed, silent for longer than its lease, or of a
+        cancelled job; and what was forgotten and is met again. None for an outage, however long.
+        """
         workers = self.supervisors * len(self.devices.split(","))
         once = sum(self.counts[name] for name in ("worker SIGKILL", "worker SIGSTOP, SIGCONT"))
         away = sum(n for name, n in self.counts.items() if name.startswith("database "))
-        return BATCH * (once + workers * away)
+        cancels = sum(n for name, n in self.people.counts.items() if name.startswith("cancel, "))
+        return BATCH * (once + workers * (away + cancels)) + self.people.met_again()
 
     def figures(self) -> str:
         """The table of faults."""
-        lines = [f"{count:5}  {name}" for name, count in sorted(self.counts.items())]
+        lines = [f"{count:5}  {name}" for name, count in sorted((self.counts + self.people.counts).items())]
         if self.reclaimed:
             worst, middle = max(self.reclaimed), statistics.median(self.reclaimed)
             lines.append(f"kill -9 to due again: median {middle:.2f} s, longest {worst:.2f} s, n={len(self.reclaimed)}")
@@ -130,6 +147,7 @@ class Storm:
                     # Captioned already: two workers that meet the same new content at once both run it.
                     texts = [row.text for row in self.house.sql("SELECT text FROM caption")]
                     old = [int(text.removeprefix("picture ")) for text in dice.sample(texts, min(5, len(texts)))]
+                    old = [number for number in old if number < FIRST_UPLOAD]
                     self._number = new.stop
                     self.house.enqueue(self.house.paint([*new, *old], f"{self._number}"))
                     self.enqueued += 1
@@ -165,10 +183,27 @@ class Storm:
                 with self.house.client() as client:
                     client.client_kill_filter(_type="normal", skipme=True)
                 return name
+            case "outage":
+                return self._take_away() if self.outage and not self._away.is_alive() else None
+            case "database" if self._away.is_alive():
+                return None
             case "database":
                 return f"database {self.strike_database(self.dice)}" if self.strike_database else None
             case _:
                 return name if self._strike_broker(name) else None
+
+    def _take_away(self) -> str:
+        """Begin an outage, which goes on beside the faults that follow."""
+        assert self.outage
+        away, dice, seconds = self.outage, random.Random(self.dice.random()), self.dice.uniform(*self.outage_seconds)
+
+        def take() -> None:
+            self.counts[f"outage, {away(dice, seconds)}"] += 1
+            self.away_seconds += seconds
+
+        self._away = threading.Thread(target=take, daemon=True)
+        self._away.start()
+        return "outages begun"
 
     def _kill_worker(self) -> bool:
         pids = self._at_work()
@@ -179,7 +214,7 @@ class Storm:
         parent = parent_of(pid)
         if not signal_to(pid, signal.SIGKILL):
             return False
-        if parent in supervised:  # an orphan's units wait for the end of their lease
+        if parent in supervised and not self._away.is_alive():  # an orphan's units wait for the end of their lease
             held = "SELECT 1 FROM unit JOIN worker ON worker.id = unit.worker_id AND worker.pid = :pid"
             began = time.monotonic()
             if self.house.sql(f"{held} WHERE unit.state = 'running'", pid=pid):
@@ -190,7 +225,9 @@ class Storm:
         return True
 
     def _at_work(self) -> list[int]:
-        """Who captions; waits a little for somebody to start."""
+        """Who captions, as far as the ledger can say; waits a little for somebody to start."""
+        if self._away.is_alive():
+            return self.house.workers()
         for _ in range(40):
             if pids := self.house.at_work():
                 return pids
@@ -236,15 +273,13 @@ class Storm:
         return True
 
 
-def lock_sqlite(house: House) -> Callable[[random.Random], str]:
+def lock_sqlite(house: House, seconds: float) -> str:
     """Another program that holds the database's write lock for a while."""
-
-    def strike(dice: random.Random) -> str:
-        with sqlite3.connect(house.home / "blipq.db", timeout=5, isolation_level=None) as other:
-            other.execute("BEGIN IMMEDIATE")
-            time.sleep(dice.choice((0.5, 2, 2, 11)))
-            other.execute("ROLLBACK")
+    other = sqlite3.connect(house.home / "blipq.db", timeout=30, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(seconds)
+        other.execute("ROLLBACK")
+    finally:
         other.close()
-        return "locked"
-
-    return strike
+    return "locked"

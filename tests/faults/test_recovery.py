@@ -12,6 +12,7 @@ import pytest
 from house import BATCH, LEASE, LONG, House, alive, long_run, signal_to, until
 from invariants import check, watch_fences
 
+from blipq.worker.pulse import FROZEN_LOOKS, LOOK_SECONDS
 from blipq.worker.writer import UNWRITTEN
 
 RUNNING = "SELECT count(*) FROM unit WHERE state = 'running'"
@@ -86,7 +87,7 @@ def test_a_host_that_is_gone_is_taken_over_when_its_leases_end(
     signal_to(worker, signal.SIGKILL)
     killed = time.monotonic()
     # Then its units are due again when their lease ends, and a sweep
-    until(lambda: house.sql("SELECT 1 FROM unit WHERE crashes > 0"), lease + 5, "a sweep")
+    until(lambda: house.sql("SELECT 1 FROM unit WHERE lapses > 0"), lease + 5, "a sweep")
     took = time.monotonic() - killed
     house.wait_done(120)
     check(house, repeats_allowed=BATCH)
@@ -141,12 +142,50 @@ def test_sigterm_ends_within_a_batch_and_hands_the_rest_back(
     assert took <= 3
     assert house.sql(RUNNING)[0][0] == 0
     assert house.captioned() == house.runs().total()
-    assert not house.sql("SELECT 1 FROM unit WHERE crashes > 0")
+    assert not house.sql("SELECT 1 FROM unit WHERE crashes > 0 OR lapses > 0")
+    assert house.sql("SELECT 1 FROM unit WHERE preemptions = 1")
     assert not house.workers()
     # And the next supervisor goes on with it
     house.supervise()
     house.wait_done(60)
     check(house, repeats_allowed=0)
+
+
+def test_a_second_signal_kills_the_worker_and_is_no_crash_of_its_batch(build: Callable[..., House]) -> None:
+    # Given a batch that takes long
+    house = build(settings={"WITNESS_SECONDS": "5"})
+    watch_fences(house)
+    supervisor = house.supervise()
+    house.enqueue(house.paint(range(BATCH), "some"))
+    until(lambda: house.runs().total() == BATCH, 30, "the batch")
+    # When somebody asks the supervisor to end, and asks again
+    signal_to(supervisor.pid, signal.SIGTERM)
+    time.sleep(1.5)
+    signal_to(supervisor.pid, signal.SIGTERM)
+    # Then it ends at once, and the batch is due again unharmed
+    assert supervisor.wait(10) == 0
+    assert not house.workers()
+    assert house.sql("SELECT state, crashes, lapses, preemptions FROM unit") == [("queued", 0, 0, 1)]
+
+
+@long_run
+def test_a_worker_that_stays_frozen_is_replaced(build: Callable[..., House]) -> None:
+    # Given a worker at work, and another one
+    house = build(settings={"WITNESS_SECONDS": "0.1"})
+    watch_fences(house)
+    house.supervise("cpu,cpu")
+    house.enqueue(house.paint(range(200), "many"))
+    until(lambda: house.captioned() > 4, 30, "some captions")
+    (frozen, other) = house.workers()
+    # When it freezes for good
+    signal_to(frozen, signal.SIGSTOP)
+    # Then its supervisor kills it and starts another, and leaves the other alone
+    until(lambda: not alive(frozen), (FROZEN_LOOKS + 5) * LOOK_SECONDS, "its end")
+    until(lambda: len(house.workers()) == 2, 30, "a new worker")
+    assert other in house.workers()
+    assert house.said("gives no sign of life and is killed")
+    house.wait_done(60)
+    check(house, repeats_allowed=BATCH)
 
 
 @long_run

@@ -96,16 +96,69 @@ def test_the_heartbeat_keeps_a_lease_and_finds_a_lost_one(ledger: Ledger, fill: 
         assert lease.renew(connection, [mine, lost], 30) == {mine.unit_id}
 
 
-def test_what_a_dead_worker_held_is_due_at_once_in_halves(ledger: Ledger, fill: Fill, claim: Claim) -> None:
-    job_id = fill(_names(8))
-    claim(job_id)
-    with ledger.write() as connection:
-        assert lease.expire(connection, 1) == 1
+def _counts(ledger: Ledger) -> list[tuple[str, int, int, int, int]]:
     with ledger.read() as connection:
-        rows = connection.execute(select(unit.c.state, unit.c.pictures, unit.c.crashes).order_by(unit.c.id)).all()
-    assert [tuple(row) for row in rows] == [("split", 0, 1), ("queued", 4, 1), ("queued", 4, 1)]
+        columns = unit.c.state, unit.c.pictures, unit.c.crashes, unit.c.lapses, unit.c.preemptions
+        return [tuple(row) for row in connection.execute(select(*columns).order_by(unit.c.id))]
+
+
+def test_what_a_worker_died_of_is_due_at_once_in_halves_and_the_rest_as_it_was(
+    ledger: Ledger, fill: Fill, claim: Claim
+) -> None:
+    job_id = fill(_names(16))
+    on_model, _ = claim(job_id)
+    with ledger.write() as connection:
+        assert lease.expire(connection, 1, [on_model.unit_id]) == 2
+    assert _counts(ledger) == [
+        ("split", 0, 1, 0, 0),
+        ("queued", 8, 0, 1, 0),
+        ("queued", 4, 1, 0, 0),
+        ("queued", 4, 1, 0, 0),
+    ]
+    (sound,) = claim(job_id, alone=False)
+    assert not sound.suspect
     assert len(claim(job_id, alone=False)) == 0, "a suspect is claimed only by a worker that holds nothing else"
     assert len(claim(job_id)) == 1, "and by itself"
+
+
+def test_a_unit_that_lapses_again_and_again_runs_alone_and_is_then_cut_in_two(
+    ledger: Ledger, fill: Fill, claim: Claim
+) -> None:
+    # Given a unit whose worker is gone each time, and nobody sees why
+    job_id = fill(_names(8))
+    for lapses in range(1, lease.SUSPECT_LAPSES + 1):
+        (held,) = claim(job_id, seconds=-1, alone=False)
+        assert not held.suspect
+        with ledger.write() as connection:
+            assert lease.sweep(connection, "caption") == 1
+        assert _counts(ledger) == [("queued", 8, 0, lapses, 0)]
+    # When that happens once more, where it was claimed alone
+    assert claim(job_id, alone=False) == []
+    (held,) = claim(job_id, seconds=-1)
+    assert held.suspect
+    with ledger.write() as connection:
+        assert lease.sweep(connection, "caption") == 1
+    # Then its halves are suspects too, but what they do is counted anew
+    most = lease.SUSPECT_LAPSES
+    assert _counts(ledger) == [("split", 0, 0, most + 1, 0), ("queued", 4, 0, most, 0), ("queued", 4, 0, most, 0)]
+
+
+def test_what_is_handed_back_counts_as_preempted_only_where_somebody_asked_for_it(
+    ledger: Ledger, fill: Fill, claim: Claim
+) -> None:
+    job_id = fill(_names(8))
+    held = claim(job_id)
+    with ledger.write() as connection:
+        lease.hand_back(connection, held)
+    assert _counts(ledger) == [("queued", 8, 0, 0, 0)]
+    held = claim(job_id)
+    with ledger.write() as connection:
+        lease.hand_back(connection, held, preempted=True)
+    claim(job_id)
+    with ledger.write() as connection:
+        lease.release(connection, 1, preempted=True)
+        lease.release(connection, 1, preempted=True)
+    assert _counts(ledger) == [("queued", 8, 0, 0, 2)]
 
 
 def test_a_unit_that_is_handed_back_counts_no_crash(ledger: Ledger, fill: Fill, claim: Claim) -> None:
@@ -237,3 +290,34 @@ def test_replace_writes_over_and_fill_does_not(ledger: Ledger, fill: Fill, claim
         results.store(connection, [Captioned(work, outcome.content, "another", -2.0)], Origin(1, 1, again), 30)
     with ledger.read() as connection:
         assert connection.scalar(text("SELECT caption FROM results")) == ("another" if again else "caption of /a.jpg")
+
+
+@pytest.mark.parametrize("met", ["at its claim", "on its way"])
+def test_a_caption_that_is_forgotten_while_a_worker_counts_on_it_is_made_again(
+    ledger: Ledger, fill: Fill, claim: Claim, met: str
+) -> None:
+    # Given a caption, and another job that met its content, and so will not run the model
+    first = fill(["/a.jpg"])
+    (outcome,) = _outcomes(ledger, claim(first), first)
+    _store(ledger, [outcome])
+    second = fill(["/b.jpg", "/c.jpg"])
+    held = claim(second)
+    with ledger.write() as connection:
+        if met == "at its claim":
+            connection.execute(text("UPDATE file SET image_id = 1 WHERE path = '/b.jpg'"))
+        twin, other = results.read_work(connection, held, 1, again=False)
+    assert twin.captioned == (met == "at its claim")
+    content = None if twin.captioned else outcome.content
+    outcomes = [Captioned(twin, content, None), Captioned(other, Content(bytes(32), 4, 3, "JPEG"), "another", -1.0)]
+    # When the first job is forgotten before that is stored
+    with ledger.write() as connection:
+        connection.execute(text("DELETE FROM caption"))
+    # Then the picture is not done without a caption: its unit is due again, and the other picture is stored
+    assert _store(ledger, list(outcomes)) == set()
+    with ledger.read() as connection:
+        rows = connection.execute(text("SELECT path, caption FROM results")).all()
+    assert [tuple(row) for row in rows] == [("/c.jpg", "another")]
+    (again,) = claim(second)
+    with ledger.read() as connection:
+        (work,) = results.read_work(connection, [again], 1, again=False)
+    assert (work.path, work.captioned) == ("/b.jpg", False)

@@ -53,7 +53,7 @@ def test_a_crash_does_not_split_the_unit_of_a_run(ledger, run):
             " values ('w', 'h', 1, 'train', '', 'idle', 0, 0) returning id"
         ).scalar_one()
         (held,) = lease.claim(connection, worker, run.job_id, 30, 1, alone=True)
-        assert lease.expire(connection, worker) == 1
+        assert lease.expire(connection, worker, [held.unit_id]) == 1
         assert training.crashes(connection, held.unit_id) == 1
         assert connection.exec_driver_sql("select count(*), max(state) from unit").one() == (1, "queued")
         # And it is claimed again, under another fence
@@ -64,7 +64,7 @@ def test_a_crash_does_not_split_the_unit_of_a_run(ledger, run):
 
 def test_a_checkpoint_lets_crashes_count_anew_and_is_the_one_best(ledger, run, tmp_path):
     with ledger.write() as connection:
-        connection.exec_driver_sql("update unit set crashes = 2")
+        connection.exec_driver_sql("update unit set crashes = 2, lapses = 2")
         for number in (4, 8):
             path = folder(tmp_path, f"f1-{number}")
             training.add_checkpoint(connection, run, Checkpoint(number, path, bytes(32), is_best=True))

@@ -11,6 +11,7 @@ import pytest
 from blipq.models import intake, recipes, results, weights
 from blipq.models.database import Ledger
 from blipq.models.intake import Found
+from blipq.models.lease import MOST_LAPSES
 from blipq.models.migrate import ensure_schema
 from blipq.models.recipes import Recipe
 from blipq.models.results import Failed, Origin
@@ -90,6 +91,41 @@ def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: 
     # Then they come in parts
     assert len(sizes) > 1
     assert max(sizes) < 2 * SETTLED_MOST
+
+
+@pytest.mark.parametrize(
+    ("crashes", "lapses", "kind", "says"),
+    [
+        (2, 0, "unsupported", ""),
+        (0, MOST_LAPSES - 1, "unsupported", ""),
+        (3, 0, "crash", "died 2 times on this picture alone"),
+        (0, MOST_LAPSES, "crash", f"{MOST_LAPSES} workers that had this picture vanished"),
+    ],
+)
+def test_a_picture_is_given_up_after_two_crashes_alone_or_many_losses_that_nobody_saw(
+    ledger: Ledger, feed: Feed, tmp_path: Path, crashes: int, lapses: int, kind: str, says: str
+) -> None:
+    # Given a picture of its own unit, with a history
+    _enqueue_broken(ledger, tmp_path, 1)
+    with ledger.write() as connection:
+        connection.exec_driver_sql(f"UPDATE unit SET crashes = {crashes}, lapses = {lapses}")
+    # When it is claimed once more
+    batch = feed.next_batch()
+    # Then it is only tried again while it is not known to be the guilty one
+    assert batch is not None
+    ((_, outcome),) = batch.settled
+    assert isinstance(outcome, Failed)
+    assert outcome.kind == kind
+    assert says in outcome.message
+
+
+def test_a_unit_of_several_pictures_is_never_given_up_as_a_whole(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
+    _enqueue_broken(ledger, tmp_path, 2)
+    with ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE unit SET crashes = 99, lapses = 99")
+    batch = feed.next_batch()
+    assert batch is not None
+    assert {outcome.kind for _, outcome in batch.settled if isinstance(outcome, Failed)} == {"unsupported"}
 
 
 def test_nothing_is_kept_of_jobs_that_are_over(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:

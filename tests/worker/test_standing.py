@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from blipq.models.database import Ledger
 from blipq.models.migrate import ensure_schema
 from blipq.settings import Settings
 from blipq.worker.lock import DaemonLock
+from blipq.worker.sight import Sight
 from blipq.worker.standing import Standing
 
 
@@ -39,8 +41,8 @@ def ledger(home: Path) -> Ledger:
     return made
 
 
-def _standing(ledger: Ledger, home: Path, seconds: float = 2.0) -> Standing:
-    return Standing(ledger, Settings(home=home, lease=seconds), "caption", "cpu", "tests")
+def _standing(ledger: Ledger, home: Path, seconds: float = 2.0, sight: Sight | None = None) -> Standing:
+    return Standing(ledger, Settings(home=home, lease=seconds), "caption", "cpu", "tests", sight=sight)
 
 
 def _claim(ledger: Ledger, standing: Standing, seconds: float = 2.0) -> list[lease.Lease]:
@@ -84,13 +86,42 @@ def test_what_was_taken_away_is_noticed_at_the_next_heartbeat(ledger: Ledger, ho
 
 
 def test_a_sweeper_frees_what_another_worker_let_lapse(ledger: Ledger, home: Path) -> None:
-    dead, alive = _standing(ledger, home), _standing(ledger, home)
+    # Given a worker that has written to the ledger for longer than a lease
+    seconds = itertools.count(step=0.5)
+    dead, alive = _standing(ledger, home), _standing(ledger, home, sight=Sight(2.0, clock=lambda: next(seconds)))
+    for _ in range(16):
+        alive.beat()
+    # When it finds what another did not renew
     _claim(ledger, dead, seconds=0.0)
     time.sleep(0.05)
     alive.sweep()
+    # Then that is due again, as a lapse
     with ledger.read() as connection:
-        rows = connection.execute(text("SELECT state, worker_id, fence, crashes FROM unit ORDER BY id")).all()
-    assert [tuple(row) for row in rows] == [("queued", None, 2, 1)] * 2
+        rows = connection.execute(text("SELECT state, worker_id, crashes, lapses FROM unit ORDER BY id")).all()
+    assert [tuple(row) for row in rows] == [("queued", None, 0, 1)] * 2
+
+
+def test_a_sweeper_leaves_what_lapsed_while_nobody_could_write(ledger: Ledger, home: Path) -> None:
+    # Given two workers, one with units, and a database that another program locks for longer than a lease
+    now = 100.0
+    owner, other = _standing(ledger, home), _standing(ledger, home, sight=Sight(2.0, clock=lambda: now))
+    for _ in range(16):
+        now += 0.5
+        other.beat()
+    held = _claim(ledger, owner, seconds=0.0)
+    owner.hold(held)
+    now += 3.0
+    time.sleep(0.05)
+    # When it is back, and the one sweeps before the other has renewed
+    other.sweep()
+    other.beat()
+    other.sweep()
+    # Then the other, who lives, keeps them: nobody took them
+    owner.beat()
+    assert not owner.lost()
+    with ledger.read() as connection:
+        rows = connection.execute(text("SELECT state, worker_id, crashes, lapses FROM unit")).all()
+    assert [tuple(row) for row in rows] == [("running", owner.worker_id, 0, 0)] * 2
 
 
 def test_a_lease_that_ends_in_the_far_future_is_a_clock_that_was_put_back(ledger: Ledger, home: Path) -> None:
