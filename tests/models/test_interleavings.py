@@ -264,4 +264,4 @@ def test_every_count_is_what_its_rows_are(ledger: Ledger, seed: int, forgetting:
     house.look(random.Random())
     house.finish()
     house.look(random.Random())
-    assert house.acts > 100
+    assert house.acts > 20  # in 4 s; a few hundred on an idle machine
