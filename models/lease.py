@@ -234,7 +234,8 @@ def settle(connection: Connection, job_id: int) -> None:
 
 def postpone(connection: Connection, job_id: int, seconds: float, note: str) -> None:
     """Let a job wait, and say why."""
-    connection.execute(update(job).where(job.c.id == job_id).values(run_after=db_now() + seconds, note=note))
+    waits = (job.c.id == job_id) & job.c.state.in_(NOT_OVER)  # not one that somebody cancelled meanwhile
+    connection.execute(update(job).where(waits).values(run_after=db_now() + seconds, note=note))
 
 
 def fail_job(connection: Connection, job_id: int, note: str) -> None:

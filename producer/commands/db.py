@@ -20,7 +20,7 @@ def db() -> None:
 @db.command()
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def upgrade(as_json: bool) -> None:
-    """Bring the database's schema up to this version. Stop the workers of an older version first."""
+    """Bring the database's schema up to this version. Workers of the version before may go on meanwhile."""
     from blipq import settings
     from blipq.models import migrate
     from blipq.models.database import open_ledger

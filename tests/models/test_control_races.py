@@ -244,6 +244,15 @@ def test_a_retried_job_is_not_cancelled_for_a_caller_who_went_away(
     assert _jobs(ledger) == [("done", 1, 0, 0)]
 
 
+def test_a_job_that_is_cancelled_while_its_worker_finds_it_has_to_wait_says_nothing_of_waiting(
+    ledger: Ledger, fill: Fill, beside: Beside
+) -> None:
+    job_id = fill(_names(1))
+    beside(_cancel(job_id), lambda connection: lease.postpone(connection, job_id, 30, "no memory for the model"))
+    with ledger.read() as connection:
+        assert connection.execute(select(job.c.note, job.c.run_after)).one() == (None, 0)
+
+
 def _scanning(connection: Connection) -> int:
     """A job whose folder nobody has read on for long."""
     job_id = intake.open_job(
