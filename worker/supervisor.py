@@ -47,7 +47,7 @@ class Supervisor:
         self._idle = idle
         self._stop = threading.Event()
         self._busy_at = time.monotonic()
-        self._halted = False
+        self._halted: set[str] = set()  # of reading and writing
 
     def run(self) -> bool:
         """Keep the workers until told to stop (SIGTERM, SIGINT); True where nothing was due for the idle time."""
@@ -111,9 +111,9 @@ class Supervisor:
                 fleet.died(connection, worker_id)
         except LedgerError as error:
             death.doubtful = True
-            self._halt(error)
+            self._halt("write", error)
             return None
-        self._reached()
+        self._reached("write")
         _log.info("%d units of worker %d are due again", freed, worker_id)
         return freed
 
@@ -130,22 +130,26 @@ class Supervisor:
             try:
                 with self._ledger.read() as connection:
                     left = bool(status.work_left(connection))
-                self._reached()
+                self._reached("read")
             except LedgerError as error:
-                self._halt(error)
+                self._halt("read", error)
+                left = True
+            except Exception:
+                _log.exception("nobody can say whether there is work")
                 left = True
             if left:
                 self._busy_at = time.monotonic()
 
-    def _halt(self, error: LedgerError) -> None:
+    def _halt(self, what: str, error: LedgerError) -> None:
         if not self._halted:
-            self._halted = True
             _log.error("%s; the workers live, and go on by themselves", error)
+        self._halted.add(what)
 
-    def _reached(self) -> None:
-        if self._halted:
-            self._halted = False
-            _log.info("the database can be reached again")
+    def _reached(self, what: str) -> None:
+        if what in self._halted:
+            self._halted.remove(what)
+            if not self._halted:
+                _log.info("the database can be reached again")
 
     def _end_workers(self) -> None:
         """Ask every worker to stop after its present batch, and wait; a second signal kills them."""
