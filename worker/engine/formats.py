@@ -84,8 +84,8 @@ pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=Fa
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a decode process has one core; dav1d would take them all
 
 
-class _Refused(Exception):
-    """A picture that is not even tried."""
+class Refused(Exception):
+    """A picture that is not tried, or whose decoder did not say what is wrong with it."""
 
     def __init__(self, kind: Kind, message: str) -> None:
         super().__init__(message)
@@ -94,32 +94,35 @@ class _Refused(Exception):
 
 @contextmanager
 def strict(pixels: int) -> Iterator[None]:
-    """Have Pillow raise, not warn, over `pixels` (frames and embedded pictures too), and keep quiet about metadata."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = pixels
+    """Have Pillow raise, not warn, over `pixels` (frames and embedded pictures too), and keep quiet about metadata.
+
+    What is cut raises too, whatever other code in the process has set for itself.
+    """
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = pixels, False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def open_picture(data: bytes, pixels: int) -> ImageFile.ImageFile:
     """Read a picture's header, nothing else. Raises what `failure_of` can tell the kind of."""
     if not data:
-        raise _Refused("corrupt", "the file is empty")
+        raise Refused("corrupt", "the file is empty")
     picture = Image.open(BytesIO(data), formats=FORMATS)
     width, height = picture.size
     if width * height > pixels:
-        raise _Refused("too-many-pixels", f"{width} x {height} pixels, and the limit is {pixels / 1e6:g} million")
+        raise Refused("too-many-pixels", f"{width} x {height} pixels, and the limit is {pixels / 1e6:g} million")
     return picture
 
 
 def failure_of(error: Exception, data: bytes) -> tuple[Kind, str]:
     """What kind of trouble an exception of a decoder means, and one plain line about it."""
-    if isinstance(error, _Refused):
+    if isinstance(error, Refused):
         return error.kind, str(error)
     said = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")[:200]
     if isinstance(error, MemoryError) or "memory" in said.lower():
