@@ -28,6 +28,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from blipq.worker.engine.raw import raw_format
+from blipq.worker.engine.refused import Refused
+
 if TYPE_CHECKING:
     from blipq.worker.engine.picture import Kind
 
@@ -84,14 +87,6 @@ pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=Fa
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a decode process has one core; dav1d would take them all
 
 
-class Refused(Exception):
-    """A picture that is not tried, or whose decoder did not say what is wrong with it."""
-
-    def __init__(self, kind: Kind, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 @contextmanager
 def strict(pixels: int) -> Iterator[None]:
     """Have Pillow raise, not warn, over `pixels` (frames and embedded pictures too), and keep quiet about metadata.
@@ -130,7 +125,7 @@ def failure_of(error: Exception, data: bytes) -> tuple[Kind, str]:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         pixels = re.search(r"\d+", said)
         return "too-many-pixels", f"{int(pixels[0]) / 1e6:.4g} million pixels, more than the limit" if pixels else said
-    name = _format_name(data)
+    name = raw_format(data) or _format_name(data)
     if isinstance(error, UnidentifiedImageError):
         if name:
             return "corrupt", f"a {name} file with a broken header"

@@ -1,4 +1,6 @@
-"""Data that a JPEG lacks though libjpeg decodes it: it fills in grey for them and warns, which Pillow does not pass on.
+"""A JPEG's frame and scans, as far as they show what a decoder does not say.
+
+Data that are missing in the middle libjpeg replaces by grey; it warns of them, which Pillow does not pass on.
 
 What cannot be known from outside the decoder: a scan of plausible length whose bits are wrong, and one that somebody
 cut and closed again with an end marker, unless restart markers count its rows.
@@ -13,6 +15,7 @@ from blipq.worker.engine.container import Container
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _HOLE = bytes(1024)  # zeros in a row: two sectors that a copy never wrote
 _END_OF_BLOCK = 0
+_MOST_SEGMENTS = 1000  # before the frame
 _BITS = 2  # the fewest that a block takes: one of its DC code, one that ends it
 
 
@@ -36,6 +39,28 @@ def lack(data: bytes, container: Container | None) -> str | None:
     if not frame or scans != 1:  # progressive: a scan more or less only blurs
         return None
     return _gap(frame, tables, interval, scan)
+
+
+def frame_size(data: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """(width, height) of the JPEG at `start`; None: there is none that shows a picture of 8 bits, or it is cut before
+    its frame. Sensors' data in lossless JPEG show none."""
+    end = min(end, len(data))
+    if start < 0 or data[start : min(end, start + 3)] != b"\xff\xd8\xff":
+        return None
+    at = start + 2
+    for _ in range(_MOST_SEGMENTS):
+        while at < end and data[at] == 0xFF and data[at + 1 : at + 2] == b"\xff":
+            at += 1
+        if at + 9 > end or data[at] != 0xFF:
+            return None
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        if marker in (0xC0, 0xC1, 0xC2):
+            size = int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
+            return size if data[at + 4] == 8 and min(size) > 0 else None
+        if marker < 0xC0 or marker in (0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xDB)) or length < 2:
+            return None
+        at += 2 + length
+    return None
 
 
 def _gap(frame: bytes, tables: bytes, interval: int, scan: memoryview) -> str | None:

@@ -8,10 +8,11 @@ from functools import cached_property
 from PIL import ImageFile
 
 from blipq.worker.engine.container import Container, from_hex, read_container
-from blipq.worker.engine.formats import Refused, open_picture
+from blipq.worker.engine.formats import open_picture
 from blipq.worker.engine.identity import digest_of
 from blipq.worker.engine.jpeg_scan import lack
 from blipq.worker.engine.raw import Raw, read_raw
+from blipq.worker.engine.refused import Refused
 from blipq.worker.engine.rgb import stated_orientation
 
 

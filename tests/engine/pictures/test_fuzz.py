@@ -124,7 +124,11 @@ def test_what_pillow_alone_refuses_is_refused(seeds: list[bytes]) -> None:
 
 
 @pytest.mark.timeout(60 + COUNT)
-def test_mutated_pictures_end_as_pictures_or_reasons(seeds: list[bytes]) -> None:
+def test_mutated_pictures_end_as_pictures_or_reasons(
+    seeds: list[bytes], encode: Callable[..., bytes], cameras: dict[str, Callable[[bytes, bytes, int], bytes]]
+) -> None:
+    preview = encode(Image.new("RGB", (600, 400), "blue"), "JPEG")
+    seeds += [camera(preview, preview, 6) for camera in cameras.values()]
     dice = random.Random(SEED)
     kinds: Counter[str] = Counter()
     with DecodePool(2, LIMITS) as pool:
