@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, exists, func, insert, select, update
 
-from blipq.models.lease import UNIT_ITEMS, abandoned, settle
+from blipq.models.lease import UNIT_ITEMS, abandoned, new_fence, settle
 from blipq.models.rows import upsert
 from blipq.models.schema import db_now, failure, item, job, queue, run, unit
 
@@ -34,7 +34,7 @@ def cancel(connection: Connection, job_id: int) -> int:
     connection.execute(
         update(unit)
         .where(unit.c.id.in_(running))
-        .values(state="queued", worker_id=None, fence=unit.c.fence + 1, lease_until=None)
+        .values(state="queued", worker_id=None, fence=new_fence(), lease_until=None)
     )
     left = _left(connection, job_id)
     connection.execute(update(job).where(job.c.id == job_id).values(state="cancelled", ended_at=db_now(), note=None))
@@ -143,7 +143,7 @@ def _retry_run(connection: Connection, job_id: int, state: str) -> int:
     connection.execute(
         update(unit)
         .where(unit.c.job_id == job_id)
-        .values(state="queued", crashes=0, failed=0, run_after=0, worker_id=None, fence=unit.c.fence + 1)
+        .values(state="queued", crashes=0, failed=0, run_after=0, worker_id=None, fence=new_fence())
     )
     connection.execute(update(job).where(job.c.id == job_id).values(state="queued", ended_at=None, note=None))
     return 1

@@ -1,12 +1,14 @@
 """Leases on units: who works on what, for how long, and what its fence is. Every statement that changes a unit's state.
 
-A unit is claimed for some seconds under a fence, a number that grows with each claim. Whoever writes a result renews
-the lease under its fence in the same transaction: no row means that the unit was lost or cancelled, and nothing of it
-is written. A unit whose worker died is due again at once (the supervisor says so) or when its lease ran out (`sweep`).
+A unit is claimed for some seconds under a fence, a random number that no other claim has. Whoever writes a result
+renews the lease under its fence in the same transaction: no row means that the unit was lost or cancelled, and nothing
+of it is written. A unit whose worker died is due again at once (the supervisor says so) or when its lease ran out
+(`sweep`).
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -76,6 +78,14 @@ class DueJob:
     recipe_id: int | None
 
 
+def new_fence() -> int:
+    """A number that nobody else has: of 62 random bits, so that not even a ledger restored from a copy gives it again.
+
+    A counter would: whoever claimed after the copy was made still holds numbers that come again.
+    """
+    return secrets.randbits(62)
+
+
 def due(connection: Connection, queue_name: str) -> list[DueJob]:
     """Jobs with due units, whose turn comes first: by priority, then by who was served least."""
     return [DueJob(*row) for row in connection.execute(_DUE, {"queue": queue_name})]
@@ -110,7 +120,7 @@ def claim(
     rows = connection.execute(
         update(unit)
         .where(unit.c.id.in_([row.id for row in taken]), unit.c.state == "queued")
-        .values(state="running", worker_id=worker_id, fence=unit.c.fence + 1, lease_until=db_now() + seconds)
+        .values(state="running", worker_id=worker_id, fence=new_fence(), lease_until=db_now() + seconds)
         .returning(unit.c.id, unit.c.job_id, unit.c.fence, unit.c.crashes)
     ).all()
     served = sum(row.pictures for row in taken)
@@ -173,7 +183,7 @@ def count(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None
             failed=unit.c.failed + failed,
             state=case((ends, "done"), else_=unit.c.state),
             lease_until=case((ends, null()), else_=unit.c.lease_until),
-            fence=unit.c.fence + case((ends, 1), else_=0),
+            fence=case((ends, new_fence()), else_=unit.c.fence),
         ),
         [
             {"unit": unit_id, "more_done": counts[unit_id][0], "more_failed": counts[unit_id][1]}
@@ -186,9 +196,9 @@ def count(connection: Connection, counts: Mapping[int, tuple[int, int]]) -> None
 
 
 def end(connection: Connection, unit_id: int, state: str) -> None:
-    """Put a unit into a state that it does not leave by itself; its fence goes on, so that no late writer gets in."""
+    """Put a unit into a state that it does not leave by itself; its fence changes, so that no late writer gets in."""
     connection.execute(
-        update(unit).where(unit.c.id == unit_id).values(state=state, lease_until=None, fence=unit.c.fence + 1)
+        update(unit).where(unit.c.id == unit_id).values(state=state, lease_until=None, fence=new_fence())
     )
 
 
@@ -290,7 +300,7 @@ def _crashed(connection: Connection, unit_ids: Sequence[int]) -> int:
             state="queued",
             worker_id=None,
             lease_until=None,
-            fence=unit.c.fence + 1,
+            fence=new_fence(),
             crashes=unit.c.crashes + 1,
         )
     )

@@ -57,6 +57,11 @@ def _key() -> Column[int]:
     return Column("id", BigKey, primary_key=True)
 
 
+def _count(name: str) -> Column[int]:
+    """A counter that may be missing from an insert of the release before."""
+    return Column(name, Integer, nullable=False, default=0, server_default=text("0"))
+
+
 def _to(table: str, *, nullable: bool = False, primary_key: bool = False, index: bool = False) -> Column[int]:
     """A reference, named after the table it leads to."""
     return Column(
@@ -70,6 +75,11 @@ def _created() -> Column[float]:
 
 def _states(*states: str) -> CheckConstraint:
     return CheckConstraint(f"state IN ({', '.join(repr(s) for s in states)})", name="state")
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """An index over the rows of which something holds."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 # Pictures: a path for ever, and the content it last held.
@@ -94,12 +104,7 @@ file = Table(
     Column("mtime_ns", BigInteger, nullable=False),
     _to("image", nullable=True, index=True),
     # A renamed or copied photo has the size of a file we know: only then is hashing before decoding worth it.
-    Index(
-        "ix_file_size_known",
-        "size",
-        sqlite_where=text("image_id IS NOT NULL"),
-        postgresql_where=text("image_id IS NOT NULL"),
-    ),
+    _partial("ix_file_size_known", "size", where="image_id IS NOT NULL"),
 )
 
 upload = Table(
@@ -149,6 +154,7 @@ worker = Table(
     Column("model", Text),
     Column("rate", Double),  # pictures (or training steps) a second, over the last minute
     Column("note", Text),
+    Column("loading_job", BigKey),  # whose model it is making ready: if it dies meanwhile, that counts against the job
     Column("started_at", Double, nullable=False, default=db_now()),
     Column("seen_at", Double, nullable=False, default=db_now()),
     Index("ix_worker_seen_at", "seen_at"),
@@ -220,6 +226,7 @@ job = Table(
     Column("total", Integer, nullable=False, default=0),  # pictures found
     Column("skipped", Integer, nullable=False, default=0),  # of these, captioned before
     Column("note", Text),  # why it waits or failed
+    _count("attempts"),  # to make its model ready, that failed since one succeeded
     _created(),
     Column("started_at", Double),
     Column("ended_at", Double),
@@ -235,8 +242,10 @@ unit = Table(
     Column("queue", Text, nullable=False),
     Column("state", Text, nullable=False),
     _to("worker", nullable=True),  # the owner
-    Column("fence", Integer, nullable=False, default=0),
-    Column("crashes", Integer, nullable=False, default=0),
+    Column("fence", BigInteger, nullable=False, default=0),  # the claim's own number: random, so that none comes again
+    Column("crashes", Integer, nullable=False, default=0),  # deaths of its worker that were seen
+    _count("lapses"),  # leases that ran out, nobody knows why
+    _count("preemptions"),  # handed back unfinished: its worker had to stop or to make way
     Column("run_after", Double, nullable=False, default=0),
     Column("lease_until", Double),
     Column("pictures", Integer, nullable=False),
@@ -244,15 +253,8 @@ unit = Table(
     Column("failed", Integer, nullable=False, default=0),
     _states("queued", "running", "done", "split", "failed", "cancelled"),
     Index("ix_unit_job_id_state", "job_id", "state"),
-    Index(
-        "ix_unit_due", "job_id", "id", sqlite_where=text("state = 'queued'"), postgresql_where=text("state = 'queued'")
-    ),
-    Index(
-        "ix_unit_leased",
-        "lease_until",
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
+    _partial("ix_unit_due", "job_id", "id", where="state = 'queued'"),
+    _partial("ix_unit_leased", "lease_until", where="state = 'running'"),
 )
 
 item = Table(
@@ -315,6 +317,7 @@ run = Table(
     Column("data", Text, nullable=False),
     Column("plan", Text, nullable=False),  # JSON: every hyper-parameter
     Column("folder", Text),  # of its checkpoints; NULL until a worker begins it
+    Column("stranded_at", Double),  # since when no worker that looked could reach its checkpoints
     Column("pictures", Integer),
     Column("steps", Integer),  # planned
     Column("note", Text),  # what it is doing, or why it ended early
@@ -356,6 +359,7 @@ checkpoint = Table(
     _to("run"),
     Column("step", Integer, nullable=False),
     Column("path", Text, nullable=False),
+    Column("host", Text),  # that wrote it; NULL where a release wrote it that did not say
     Column("sha256", LargeBinary(32), nullable=False),
     Column("is_best", Boolean(create_constraint=False), nullable=False),
     _created(),
@@ -388,3 +392,7 @@ evaluation = Table(
     Column("pictures", Integer, nullable=False),
     _created(),
 )
+
+# SQLite gives a deleted row's id to the next one, unless it is told not to: somebody may still hold the old one.
+for _table in METADATA.tables.values():
+    _table.dialect_options["sqlite"]["autoincrement"] = "id" in _table.c

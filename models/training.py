@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from blipq.models import intake
+from blipq.models.lease import new_fence
 from blipq.models.rows import upsert
 from blipq.models.schema import alias, checkpoint, db_now, epoch, evaluation, job, loss, remark, run, unit
 
@@ -239,7 +240,7 @@ def reopen(connection: Connection, run_id: int, changes: Mapping[str, Any]) -> R
     connection.execute(
         update(unit)
         .where(unit.c.id == owner.unit_id)
-        .values(state="queued", worker_id=None, done=0, failed=0, crashes=0, run_after=0, fence=unit.c.fence + 1)
+        .values(state="queued", worker_id=None, done=0, failed=0, crashes=0, run_after=0, fence=new_fence())
     )
     again = {"state": "queued", "ended_at": None, "note": None, "run_after": 0, "parameters": json.dumps(plan)}
     connection.execute(update(job).where(job.c.id == owner.job_id).values(**again))

@@ -60,7 +60,7 @@ def test_a_killed_process_is_survived_and_the_run_goes_on_from_its_checkpoint(ho
     # When the one that does not report is killed
     os.kill(rank(house, 1), signal.SIGKILL)
     # Then all of it begins again at the checkpoint, and the losses show nothing of it
-    house.until(f"select 1 from unit where job_id = {run} and fence > {fence}")
+    house.until(f"select 1 from unit where job_id = {run} and fence <> {fence}")
     reached = house.sql(f"select max(step) from loss where run_id = {run}")[0][0]
     house.until(f"select 1 from loss where run_id = {run} and step >= {reached + 10}")
     # And a pause reaches all its processes: they save after one and the same step
