@@ -8,9 +8,9 @@ from functools import cached_property
 from PIL import ImageFile
 
 from blipq.worker.engine.container import Container, from_hex, read_container
+from blipq.worker.engine.damage import damage
 from blipq.worker.engine.formats import open_picture
 from blipq.worker.engine.identity import digest_of
-from blipq.worker.engine.jpeg_scan import lack
 from blipq.worker.engine.raw import Raw, read_raw
 from blipq.worker.engine.refused import Refused
 from blipq.worker.engine.rgb import stated_orientation
@@ -66,10 +66,10 @@ class Opened:
     def load(self) -> None:
         """Decode. Raises what `failure_of` can tell the kind of, also where the decoder papered over missing data."""
         self.image.load()
-        if self.is_jpeg:
-            coded, container = (self.raw.preview, self.raw.container) if self.raw else (self.data, self.container)
-            if missing := lack(coded, container):
-                raise Refused("corrupt", f"a broken {self.format} file: {missing}")
+        shown, container = (self.raw.preview, self.raw.container) if self.raw else (self.data, self.container)
+        exif = self.image.info.get("exif") or b""
+        if wrong := damage(str(self.image.format), shown, container, exif):
+            raise Refused("corrupt", f"a broken {self.format} file: {wrong}")
 
 
 def open_file(data: bytes, pixels: int) -> Opened:

@@ -8,24 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from blipq.worker.engine.boxes import Span, boxes
 from blipq.worker.engine.raw_tiff import Embedded
 from blipq.worker.engine.rgb import metadata_orientation
 
 _HEADER = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")  # of the box with CMT1, EXIF's first directory
 _PREVIEW = bytes.fromhex("eaf42b5e1c984b88b9fbb7dc406e4d16")
-_MOST = 256  # boxes of one box; cameras write a dozen
 _SAMPLES = (b"mdia", b"minf", b"stbl")  # the way from a track to the table of its samples
 _PRVW = re.compile(rb"PRVW.{12}(.{4})", re.DOTALL)  # a preview's length; its JPEG follows
-
-Span = tuple[int, int]
 
 
 def embedded(data: bytes) -> list[Embedded]:
     """Where the JPEGs of a CR3 lie: each track's first sample, and the preview."""
     found: list[Embedded] = []
-    for name, span in _boxes(data, (0, len(data))):
+    for name, span in boxes(data, (0, len(data))):
         if name == b"moov":
-            for inner, track in _boxes(data, span):
+            for inner, track in boxes(data, span):
                 if inner == b"trak":
                     found += _first_sample(data, track)
         elif name == b"uuid" and data[span[0] : span[0] + 16] == _PREVIEW:
@@ -37,11 +35,11 @@ def embedded(data: bytes) -> list[Embedded]:
 
 def orientation(data: bytes) -> int:
     """A CR3's EXIF orientation, 1 to 8."""
-    for name, span in _boxes(data, (0, len(data))):
+    for name, span in boxes(data, (0, len(data))):
         if name == b"moov":
-            for inner, header in _boxes(data, span):
+            for inner, header in boxes(data, span):
                 if inner == b"uuid" and data[header[0] : header[0] + 16] == _HEADER:
-                    for note, (start, end) in _boxes(data, (header[0] + 16, header[1])):
+                    for note, (start, end) in boxes(data, (header[0] + 16, header[1])):
                         if note == b"CMT1":
                             return metadata_orientation(data[start:end], None)
     return 1
@@ -51,9 +49,9 @@ def _first_sample(data: bytes, track: Span) -> Iterator[Embedded]:
     """Of one track a JPEG; of the others the sensor's data, in a coding of Canon's own."""
     spans = [track]
     for name in _SAMPLES:
-        spans = [span for outer in spans[:1] for inner, span in _boxes(data, outer) if inner == name]
+        spans = [span for outer in spans[:1] for inner, span in boxes(data, outer) if inner == name]
     offset, length, jpeg = 0, 0, False
-    for name, (start, end) in (box for span in spans[:1] for box in _boxes(data, span)):
+    for name, (start, end) in (box for span in spans[:1] for box in boxes(data, span)):
         table = data[start : min(end, start + 16)]
         if name == b"stsz":
             length = int.from_bytes(table[4:8]) or int.from_bytes(table[12:16])
@@ -65,20 +63,3 @@ def _first_sample(data: bytes, track: Span) -> Iterator[Embedded]:
             offset = int.from_bytes(table[8:12])
     if offset and length:
         yield Embedded(offset, length, surely=jpeg or offset + length > len(data))
-
-
-def _boxes(data: bytes, span: Span) -> Iterator[tuple[bytes, Span]]:
-    """The names of the boxes in a span, and where their contents begin and end; the last may reach beyond the file."""
-    at, end = span
-    for _ in range(_MOST):
-        if at + 8 > end:
-            return
-        size, head = int.from_bytes(data[at : at + 4]), 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16]), 16
-        elif size == 0:
-            size = end - at
-        if size < head:
-            return
-        yield data[at + 4 : at + 8], (at + head, min(at + size, end))
-        at += size

@@ -13,6 +13,7 @@ from PIL import Image, TiffImagePlugin
 
 from blipq.worker.engine.identity import identify
 from blipq.worker.engine.picture import BadImage, Identity, Limits, Picture, Shape, decode, describe
+from blipq.worker.engine.pool import DecodePool, Request
 from blipq.worker.engine.raw import RAW_FORMATS, raw_format
 from blipq.worker.engine.rgb import turn
 from blipq.worker.engine.thumbnail import thumbnail
@@ -49,6 +50,19 @@ def test_a_raw_is_shown_as_its_large_preview(
         # The file is known by all its bytes, with and without decoding
         assert found.sha256 == hashlib.sha256(data).digest() == identify(data)
         assert describe(data, limits) == Identity(found.sha256, 1536, 1024, found.format)
+
+
+def test_a_raw_comes_out_of_a_decode_process_by_its_name(
+    cameras: Cameras, large: Image.Image, small: bytes, encode: Encode, limits: Limits
+) -> None:
+    jpeg = encode(large, "JPEG")
+    with DecodePool(1, limits) as pool:
+        for name, camera in cameras.items():
+            data = camera(jpeg, small, 6)
+            found, known = (pool.submit(Request(data=data, shape=shape)).result() for shape in (SHAPE, None))
+            wanted = {"RAF": (1536, 1024)}.get(name, (1024, 1536))
+            assert (found.width, found.height, found.format) == (*wanted, name.split(",")[0])
+            assert known == Identity(found.sha256, found.width, found.height, found.format)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

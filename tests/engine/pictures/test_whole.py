@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,8 +193,52 @@ def test_a_jpeg_that_was_cut_and_closed_is_refused_where_it_shows(
         assert decode(data + b"\xff\xd9", FULL, limits).message == "a broken JPEG file: its data end early"
 
 
+def test_a_png_whose_pixels_fail_their_checksum_is_refused(scene: Image.Image, encode: Encode, limits: Limits) -> None:
+    # Given a copy that was never written to its end, so that zeros unpack to the rest of the rows
+    smooth = scene.resize((300, 200), Image.Resampling.BICUBIC)
+    png = encode(smooth, "PNG")
+    unwritten = png[:400] + bytes(len(png) - 400)
+    flipped = bytearray(png)
+    flipped[-40] ^= 1
+    for data in (unwritten, bytes(flipped)):
+        found = decode(data, FULL, limits)
+        assert isinstance(found, BadImage)
+    assert isinstance(decode(png, FULL, limits), Picture)
+    wrong = png[:-16] + b"\0\0\0\0" + png[-12:]
+    Image.open(io.BytesIO(wrong)).load()
+    assert decode(wrong, FULL, limits).message == "a broken PNG file: a checksum of its pixels is wrong"
+
+
+def test_heif_and_avif_filled_up_with_zeros_are_refused(encode: Encode, nasty: Path, limits: Limits) -> None:
+    large = Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8))
+    whole = {"AVIF": encode(large, "AVIF", quality=90), "HEIF": (nasty / "files/pillow__hopper.heif").read_bytes()}
+    for name, data in whole.items():
+        assert isinstance(decode(data, FULL, limits), Picture)
+        assert isinstance(decode(data + bytes(5000), FULL, limits), Picture)  # padding behind the end
+        at = len(data) - 1500
+        Image.open(io.BytesIO(data[:at] + bytes(1500))).load()
+        said = f"a broken {name} file: its end is missing, filled with zeros"
+        assert decode(data[:at] + bytes(1500), FULL, limits) == BadImage("corrupt", said)
+
+
+def test_plain_pictures_of_any_format_are_whole(encode: Encode, limits: Limits) -> None:
+    # Given pictures that compress to little more than zeros
+    for colour in ("black", "white", (128, 128, 128)):
+        plain = Image.new("RGB", (1000, 750), colour)
+        for format, options in (
+            ("AVIF", {"speed": 10}),
+            ("WEBP", {"method": 2}),
+            ("WEBP", {"lossless": True, "method": 0}),
+            ("PNG", {}),
+            ("GIF", {}),
+            ("TIFF", {}),
+            ("JPEG2000", {}),
+        ):
+            assert isinstance(decode(encode(plain, format, **options), FULL, limits), Picture), (format, colour)
+
+
 def test_unusual_jpegs_that_are_whole_stay_pictures(scene: Image.Image, encode: Encode, limits: Limits) -> None:
-    flat, dice = Image.new("RGB", (2000, 1999), "white"), random.Random(0)
+    flat, dice = Image.new("RGB", (1000, 999), "white"), random.Random(0)
     whole = [
         encode(image, "JPEG", **options)
         for image in (flat, scene, flat.convert("L"), scene.convert("L"), flat.convert("CMYK"), scene.resize((7, 5)))
