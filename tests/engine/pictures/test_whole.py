@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from blipq.worker.engine.identity import identify
 from blipq.worker.engine.picture import BadImage, Limits, Picture, Shape, decode, describe
+from blipq.worker.engine.pool import DecodePool
 from blipq.worker.engine.thumbnail import thumbnail
 
 Encode = Callable[..., bytes]
@@ -74,6 +75,16 @@ def test_half_a_png_is_refused_at_every_door(noise: Image.Image, limits: Limits)
         assert isinstance(small, BadImage), name
         assert isinstance(thumbnail(icon(data), identify(icon(data)), 64, limits), BadImage), name
         assert isinstance(decode(icon(data), FULL, limits), BadImage), name
+
+
+def test_half_a_png_is_a_bad_pair_in_training(noise: Image.Image, limits: Limits) -> None:
+    from blipq.worker.engine.training.pictures import decoder
+
+    with DecodePool(1, limits) as pool:
+        decode_for_training = decoder(pool, (64, 64), Image.Resampling.BICUBIC.value)
+        for data in half_pngs(noise).values():
+            with pytest.raises(ValueError, match=r"^corrupt: a broken PNG file: "):
+                decode_for_training(data)
 
 
 def icon(png: bytes) -> bytes:
