@@ -56,10 +56,25 @@ PICTURES = frozenset(
         "cr2",
         "cr3",
         "nef",
+        "nrw",
         "arw",
         "raf",
         "orf",
         "rw2",
+        "pef",
+        "srw",
+        "3fr",
+        "iiq",
+        "crw",
+        "erf",
+        "gpr",
+        "kdc",
+        "mef",
+        "mos",
+        "mrw",
+        "rwl",
+        "sr2",
+        "x3f",
         "jxl",
         "exr",
         "hdr",
@@ -67,7 +82,20 @@ PICTURES = frozenset(
         "xcf",
     ]
 )
-_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_HEADS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"GIF8",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"RIFF",
+    b"FUJI",
+    b"IIRO",
+    b"IIRS",
+    b"MMOR",
+    b"IIU\0",
+)
 STDIN = "-"
 
 

@@ -116,7 +116,7 @@ def _png(data: memoryview) -> Container:
         elif name in (b"zTXt", b"tEXt") and bytes(body[:22]) == b"Raw profile type exif\0":
             profile = _unfold(bytes(body[23:])) if name == b"zTXt" else bytes(body[22:])
         at = end
-    return Container(b"png", parts, metadata_orientation(exif or _from_hex(profile), xmp))
+    return Container(b"png", parts, metadata_orientation(exif or from_hex(profile), xmp))
 
 
 def _webp(data: memoryview) -> Container:
@@ -156,7 +156,7 @@ def _unfold(packed: bytes) -> bytes:
         return b""
 
 
-def _from_hex(profile: bytes | None) -> bytes | None:
+def from_hex(profile: bytes | None) -> bytes | None:
     """EXIF as ImageMagick writes it into PNG text: three lines of heading, then hexadecimal digits."""
     try:
         return bytes.fromhex(b"".join(profile.split(b"\n")[3:]).decode("ascii")) if profile else None

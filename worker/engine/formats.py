@@ -28,6 +28,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from blipq.worker.engine.raw import raw_format
+from blipq.worker.engine.refused import Refused
+
 if TYPE_CHECKING:
     from blipq.worker.engine.picture import Kind
 
@@ -84,42 +87,37 @@ pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=Fa
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a decode process has one core; dav1d would take them all
 
 
-class _Refused(Exception):
-    """A picture that is not even tried."""
-
-    def __init__(self, kind: Kind, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 @contextmanager
 def strict(pixels: int) -> Iterator[None]:
-    """Have Pillow raise, not warn, over `pixels` (frames and embedded pictures too), and keep quiet about metadata."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = pixels
+    """Have Pillow raise, not warn, over `pixels` (frames and embedded pictures too), and keep quiet about metadata.
+
+    What is cut raises too, whatever other code in the process has set for itself.
+    """
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = pixels, False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def open_picture(data: bytes, pixels: int) -> ImageFile.ImageFile:
     """Read a picture's header, nothing else. Raises what `failure_of` can tell the kind of."""
     if not data:
-        raise _Refused("corrupt", "the file is empty")
+        raise Refused("corrupt", "the file is empty")
     picture = Image.open(BytesIO(data), formats=FORMATS)
     width, height = picture.size
     if width * height > pixels:
-        raise _Refused("too-many-pixels", f"{width} x {height} pixels, and the limit is {pixels / 1e6:g} million")
+        raise Refused("too-many-pixels", f"{width} x {height} pixels, and the limit is {pixels / 1e6:g} million")
     return picture
 
 
 def failure_of(error: Exception, data: bytes) -> tuple[Kind, str]:
     """What kind of trouble an exception of a decoder means, and one plain line about it."""
-    if isinstance(error, _Refused):
+    if isinstance(error, Refused):
         return error.kind, str(error)
     said = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")[:200]
     if isinstance(error, MemoryError) or "memory" in said.lower():
@@ -127,7 +125,7 @@ def failure_of(error: Exception, data: bytes) -> tuple[Kind, str]:
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         pixels = re.search(r"\d+", said)
         return "too-many-pixels", f"{int(pixels[0]) / 1e6:.4g} million pixels, more than the limit" if pixels else said
-    name = _format_name(data)
+    name = raw_format(data) or _format_name(data)
     if isinstance(error, UnidentifiedImageError):
         if name:
             return "corrupt", f"a {name} file with a broken header"

@@ -11,10 +11,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from blipq.worker.engine.container import Container, read_container
-from blipq.worker.engine.formats import failure_of, open_picture, strict
-from blipq.worker.engine.identity import digest_of
-from blipq.worker.engine.rgb import to_rgb, turn, upright_turn
+from blipq.worker.engine.formats import failure_of, strict
+from blipq.worker.engine.opened import Opened, open_file, upright_size
+from blipq.worker.engine.rgb import to_rgb, turn
 
 Kind = Literal[
     "missing",  # the path leads nowhere
@@ -109,22 +108,19 @@ def describe(data: bytes, limits: Limits) -> Identity | BadImage:
     """A picture's identity, from its header alone: nothing is decoded, so a broken body goes unseen."""
     try:
         with strict(limits.pixels):
-            picture = open_picture(data, limits.pixels)
-            container = read_container(data)
-            width, height = _upright_size(picture.size, _turn_of(picture, container))
-            return Identity(digest_of(data, container), width, height, _format_of(picture))
+            opened = open_file(data, limits.pixels)
+            width, height = upright_size(opened.image.size, opened.orientation())
+            return Identity(opened.sha256, width, height, opened.format)
     except Exception as error:
         return BadImage(*failure_of(error, data))
 
 
 def _decode(data: bytes, shape: Shape, limits: Limits) -> Picture:
-    picture = open_picture(data, limits.pixels)
-    container = read_container(data)
-    size = picture.size
-    orientation = _turn_of(picture, container)
-    wanted = (shape.width, shape.height) if orientation < 5 else (shape.height, shape.width)
-    scale = _draft(picture, wanted) if shape.draft else 1
-    picture.load()
+    opened = open_file(data, limits.pixels)
+    picture, size = opened.image, opened.image.size
+    scale = _draft(opened, shape) if shape.draft else 1
+    opened.load()
+    orientation = opened.orientation()
     if picture.size != size and scale == 1:  # HEIF and ICO may tell the truth only now
         size = picture.size
     image = to_rgb(picture)
@@ -133,32 +129,24 @@ def _decode(data: bytes, shape: Shape, limits: Limits) -> Picture:
     else:
         # The scaled size is rounded up: the box leaves out what lies beyond the picture's edge.
         box = (0.0, 0.0, size[0] / scale, size[1] / scale)
+        wanted = _as_filed(shape, orientation)
         resized = turn(image.resize(wanted, Image.Resampling(shape.resample), box=box), orientation)
-    width, height = _upright_size(size, orientation)
-    return Picture(digest_of(data, container), width, height, _format_of(picture), np.array(resized))
+    width, height = upright_size(size, orientation)
+    return Picture(opened.sha256, width, height, opened.format, np.array(resized))
 
 
-def _draft(picture: Image.Image, wanted: tuple[int, int]) -> int:
+def _draft(opened: Opened, shape: Shape) -> int:
     """Have a JPEG decoded at 1/2, 1/4 or 1/8 where that leaves enough; return the divisor (1: in full)."""
-    if picture.format not in ("JPEG", "MPO"):
+    if not opened.is_jpeg:
         return 1
-    (width, height), (wide, high) = picture.size, wanted
+    (width, height), (wide, high) = opened.image.size, _as_filed(shape, opened.orientation())
     for scale in (8, 4, 2):
         if min(width / (scale * wide), height / (scale * high)) >= DRAFT_RATIO:
-            picture.draft(None, (width // scale, height // scale))
+            opened.image.draft(None, (width // scale, height // scale))
             return scale
     return 1
 
 
-def _turn_of(picture: Image.Image, container: Container | None) -> int:
-    """EXIF orientation 1 to 8 still to be applied. From the container's bytes where they say, as identity does."""
-    return container.orientation if container else upright_turn(picture)
-
-
-def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    return size if orientation < 5 else (size[1], size[0])
-
-
-def _format_of(picture: Image.Image) -> str:
-    """Pillow's name; MPO, a JPEG that has a preview appended, counts as the JPEG that it is."""
-    return "JPEG" if picture.format == "MPO" else str(picture.format)
+def _as_filed(shape: Shape, orientation: int) -> tuple[int, int]:
+    """The (width, height) wanted, before the picture is turned upright."""
+    return upright_size((shape.width, shape.height), orientation)

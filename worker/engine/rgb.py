@@ -27,6 +27,11 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
 
 def metadata_orientation(exif: bytes | None, xmp: bytes | None) -> int:
     """The orientation that EXIF states, else XMP; 1 when neither does or what they say is broken."""
+    return stated_orientation(exif, xmp) or 1
+
+
+def stated_orientation(exif: bytes | None, xmp: bytes | None) -> int | None:
+    """`metadata_orientation`, but None where nothing is said."""
     if exif:
         tags = Image.Exif()
         try:
@@ -37,17 +42,7 @@ def metadata_orientation(exif: bytes | None, xmp: bytes | None) -> int:
         if stated is not None:
             return _valid(stated)
     match = _XMP_ORIENTATION.search(xmp) if xmp else None
-    return int(match[1]) if match else 1
-
-
-def upright_turn(picture: Image.Image) -> int:
-    """The orientation still to be applied, by Pillow's own reading (TIFF is turned while it loads)."""
-    if picture.format == "TIFF":
-        return 1
-    try:
-        return _valid(picture.getexif().get(ORIENTATION, 1))
-    except Exception:  # broken EXIF must not cost a caption
-        return 1
+    return int(match[1]) if match else None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

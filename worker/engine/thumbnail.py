@@ -16,12 +16,11 @@ from io import BytesIO
 
 from PIL import Image
 
-from blipq.worker.engine.container import read_container
 from blipq.worker.engine.decode_child import harden
-from blipq.worker.engine.formats import failure_of, open_picture, strict
-from blipq.worker.engine.identity import digest_of
+from blipq.worker.engine.formats import failure_of, strict
+from blipq.worker.engine.opened import open_file
 from blipq.worker.engine.picture import BadImage, Limits
-from blipq.worker.engine.rgb import to_rgb, turn, upright_turn
+from blipq.worker.engine.rgb import to_rgb, turn
 from blipq.worker.engine.source import read_picture
 
 QUALITY = 82
@@ -35,13 +34,12 @@ def thumbnail(data: bytes, sha256: bytes, side: int, limits: Limits) -> bytes | 
     """
     try:
         with strict(limits.pixels):
-            picture = open_picture(data, limits.pixels)
-            container = read_container(data)
-            if digest_of(data, container) != sha256:
+            opened = open_file(data, limits.pixels)
+            if opened.sha256 != sha256:
                 return BadImage("changed", "the file holds another picture by now")
-            picture.draft(None, (2 * side, 2 * side))  # JPEG alone heeds it; the filter below has room to work
-            picture.load()
-            image = turn(to_rgb(picture), container.orientation if container else upright_turn(picture))
+            opened.image.draft(None, (2 * side, 2 * side))  # JPEG alone heeds it; the filter below has room to work
+            opened.load()
+            image = turn(to_rgb(opened.image), opened.orientation())
             image.thumbnail((side, side), Image.Resampling.LANCZOS)
             made = BytesIO()
             image.save(made, "JPEG", quality=QUALITY, optimize=True, progressive=True)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from blipq.worker.engine.formats import FORMATS
 from blipq.worker.engine.picture import BadImage, Identity, Kind, Picture, Shape
+from blipq.worker.engine.raw import RAW_FORMATS
 
 HELLO = b"ready"
 SIDE = 1024  # pixels, the largest side of a shape
@@ -23,6 +24,7 @@ HEAD = 4096  # bytes before the pixels; the first byte says what the process is 
 SHARED = HEAD + 2 * HALF  # a process is given two groups at once: one it works at, the other waits
 IDLE, READING, DECODING = range(3)
 
+_FORMATS = frozenset(FORMATS + RAW_FORMATS)
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 # where its pixels go, last of its group?, by path?, draft?, resample, height, width (0: identify only), length
 _REQUEST = struct.Struct("<IBBBBHHQ")
@@ -103,7 +105,7 @@ def unpack_answer(head: bytes, text: bytes, shape: Shape | None, shared: mmap.mm
     said = "".join(letter if letter.isprintable() else "?" for letter in text.decode("utf-8", "replace"))
     if what == _BAD and kind < len(_KINDS):
         return BadImage(_KINDS[kind], said)
-    if not (said in FORMATS and 0 < width < 1 << 31 and 0 < height < 1 << 31):
+    if not (said in _FORMATS and 0 < width < 1 << 31 and 0 < height < 1 << 31):
         raise ValueError("no format or size of a picture")
     if what == _IDENTITY and shape is None:
         return Identity(sha256, width, height, said)

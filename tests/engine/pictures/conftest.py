@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,13 @@ def oriented() -> Callable[[int], Image.Exif]:
         return tags
 
     return exif
+
+
+@pytest.fixture(scope="session")
+def cameras() -> dict[str, Callable[[bytes, bytes, int], bytes]]:
+    """By a RAW format's name, what writes one: see `cameras.py`."""
+    made: dict[str, Callable[[bytes, bytes, int], bytes]] = runpy.run_path(str(HERE / "cameras.py"))["CAMERAS"]
+    return made
 
 
 @pytest.fixture(scope="session")
