@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blipq import __version__, settings
-from blipq.models import fleet, lease, migrate, status
+from blipq.models import attempts, fleet, migrate, starts, status
 from blipq.models.database import Ledger, LedgerError, open_ledger
 from blipq.settings import Settings
 from blipq.worker import log
 from blipq.worker.broker import BrokerError, ensure_broker, stop_broker
 from blipq.worker.lock import DaemonLock
+from blipq.worker.reasons import ending
+from blipq.worker.start import CRASHED
 
 SUPERVISOR = "_BLIPQ_SUPERVISOR"  # the variable that tells a worker whose child it is: it ends when that one does
 TICK_SECONDS = 0.1
@@ -102,21 +104,36 @@ class Supervisor:
         if exit_status is None:
             return
         lived = time.monotonic() - seat.started_at
-        _log.error("the %s worker (process %d) ended with %s", seat.queue, seat.process.pid, _ending(exit_status))
-        freed = self._free(seat.process.pid)
+        _log.error("the %s worker (process %d) %s", seat.queue, seat.process.pid, ending(exit_status))
+        freed = self._free(seat.process.pid, ending(exit_status))
         if freed is None:
             return  # the database cannot be reached: try again, before anything new is started
+        if lived < QUICK_SECONDS and not freed and exit_status not in (0, CRASHED):  # after these it spoke for itself
+            self._tell(seat, exit_status)
         seat.process = None
         seat.quick_ends = seat.quick_ends + 1 if lived < QUICK_SECONDS and not freed else 0
         seat.start_after = time.monotonic() + min(SLOWEST_RESTART, 2.0 ** (seat.quick_ends - 1) - 1)
 
-    def _free(self, pid: int) -> int | None:
-        """Make due again what a dead worker of this host held; how many units, None where the database cannot say."""
+    def _tell(self, seat: Seat, exit_status: int) -> None:
+        """Note that a worker ended before it did anything, and could not say why."""
+        assert seat.process is not None
+        why = f"its process {ending(exit_status)}; the log says more"
+        try:
+            with self._ledger.write() as connection:
+                starts.failed(connection, queue=seat.queue, device=seat.device, reason=why, pid=seat.process.pid)
+        except LedgerError as error:
+            _log.error("%s", error)
+
+    def _free(self, pid: int, how: str | None) -> int | None:
+        """Make due again what a dead worker of this host held, and count its death, unless it was told to end (None).
+
+        Returns how many units and jobs that concerned; None where the database cannot say.
+        """
         freed = 0
         try:
             with self._ledger.write() as connection:
                 for worker_id in fleet.of_process(connection, socket.gethostname(), pid):
-                    units = lease.expire(connection, worker_id)
+                    units = attempts.bury(connection, worker_id, how)
                     fleet.seen(connection, worker_id, state="stopped", note="died")
                     _log.info("%d units of worker %d are due again", units, worker_id)
                     freed += units
@@ -174,11 +191,22 @@ class Supervisor:
             while process.poll() is None:
                 if killed.wait(0.05) or time.monotonic() > end:
                     process.kill()
-            self._free(process.pid)
+            self._free(process.pid, None)
 
 
 def _start(seat: Seat, asked: Settings) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "celery", "-q", "-A", "blipq.worker.app", "worker", "-Q", seat.queue]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "blipq.worker.start",
+        "-q",
+        "-A",
+        "blipq.worker.app",
+        "worker",
+        "-Q",
+        seat.queue,
+    ]
     command += ["-P", "threads", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     command += ["-n", f"{seat.queue}.{seat.number}@%h"]
     # Threads that spin at barriers wait for each other on cores that others use too: tenfold slower, measured.
@@ -191,10 +219,6 @@ def _start(seat: Seat, asked: Settings) -> subprocess.Popen[bytes]:
     folder = asked.home if asked.home.is_dir() else Path("/")
     # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, which then asks its workers to stop.
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, cwd=folder, process_group=0)
-
-
-def _ending(exit_status: int) -> str:
-    return f"signal {-exit_status}" if exit_status < 0 else f"exit status {exit_status}"
 
 
 def devices(asked: str) -> list[str]:
@@ -235,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             migrate.ensure_schema(ledger)
         ensure_broker(asked)
+        with ledger.write() as connection:
+            for queue in queues:
+                starts.begun(connection, queue)
     except (LedgerError, BrokerError) as error:
         _log.error("%s", error)
         return 2
