@@ -52,7 +52,9 @@ def of_process(connection: Connection, host: str, pid: int) -> list[int]:
     """The workers that a process of a host registered and did not end by itself."""
     return list(
         connection.scalars(
-            select(worker.c.id).where(worker.c.host == host, worker.c.pid == pid, worker.c.state != "stopped")
+            select(worker.c.id).where(
+                worker.c.host == host, worker.c.pid == pid, worker.c.state.not_in(("stopped", "failed"))
+            )
         )
     )
 

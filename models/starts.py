@@ -12,7 +12,7 @@ import socket
 from collections import defaultdict
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from blipq.models.fleet import ALIVE_SECONDS
 from blipq.models.schema import db_now, worker
@@ -44,12 +44,33 @@ class Trouble:
         return f"the {self.queue} worker{where} cannot begin: {self.reason}"
 
 
-def failed(connection: Connection, *, queue: str, device: str, reason: str, pid: int | None = None) -> None:
-    """Note a start on this host that failed; of older ones only the last two are kept."""
+def failed(
+    connection: Connection,
+    *,
+    queue: str,
+    device: str,
+    reason: str,
+    pid: int | None = None,
+    worker_id: int | None = None,
+) -> None:
+    """Note a start on this host that failed; of older ones only the last two are kept.
+
+    `worker_id`: the row that the process has already, where it got so far; it must not have claimed anything.
+    """
     host, pid = socket.gethostname(), pid or os.getpid()
-    values = {"host": host, "queue": queue, "device": device, "pid": pid, "name": f"{queue}@{host}:{pid}"}
+    values: dict[str, object] = {
+        "host": host,
+        "queue": queue,
+        "device": device,
+        "pid": pid,
+        "name": f"{queue}@{host}:{pid}",
+    }
     values |= {"versions": f"Python {platform.python_version()}", "state": FAILED, "note": reason}
-    connection.execute(insert(worker).values(values))
+    if worker_id is None:
+        connection.execute(insert(worker).values(values))
+    else:
+        own = update(worker).where(worker.c.id == worker_id)
+        connection.execute(own.values(values | {"model": None, "seen_at": db_now()}))
     kept = select(worker.c.id).where(_of(queue, device)).order_by(worker.c.id.desc()).limit(KEPT)
     connection.execute(delete(worker).where(_of(queue, device), worker.c.id.not_in(list(connection.scalars(kept)))))
 

@@ -15,8 +15,8 @@ CRASHED = 70  # our exit status after an error that nobody expected; the supervi
 _log = logging.getLogger(__name__)
 
 
-def cannot_begin(queue: str, why: str) -> None:
-    """Note in log and ledger that a worker of this host cannot begin."""
+def cannot_begin(queue: str, why: str, worker_id: int | None = None) -> None:
+    """Note in log and ledger that a worker of this host cannot begin; in its own row, where it has one."""
     _log.error("the %s worker cannot begin: %s", queue, why)
     try:
         from blipq.models import starts
@@ -24,7 +24,7 @@ def cannot_begin(queue: str, why: str) -> None:
 
         asked = settings.load()
         with open_ledger(asked).write() as connection:
-            starts.failed(connection, queue=queue, device=asked.device, reason=why)
+            starts.failed(connection, queue=queue, device=asked.device, reason=why, worker_id=worker_id)
     except Exception as error:  # the database is away, or what is missing is needed for it: its supervisor tells
         _log.error("that is not in the ledger: %s", reason(error))
 

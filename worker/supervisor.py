@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,18 +196,8 @@ class Supervisor:
 
 
 def _start(seat: Seat, asked: Settings) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "blipq.worker.start",
-        "-q",
-        "-A",
-        "blipq.worker.app",
-        "worker",
-        "-Q",
-        seat.queue,
-    ]
+    command = [sys.executable, "-P", "-m", "blipq.worker.start", "-q", "-A", "blipq.worker.app", "worker"]
+    command += ["-Q", seat.queue]
     command += ["-P", "threads", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     command += ["-n", f"{seat.queue}.{seat.number}@%h"]
     # Threads that spin at barriers wait for each other on cores that others use too: tenfold slower, measured.
@@ -259,12 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             migrate.ensure_schema(ledger)
         ensure_broker(asked)
-        with ledger.write() as connection:
-            for queue in queues:
-                starts.begun(connection, queue)
     except (LedgerError, BrokerError) as error:
         _log.error("%s", error)
         return 2
+    with suppress(LedgerError), ledger.write() as connection:
+        for queue in queues:
+            starts.begun(connection, queue)
     places = devices(asked_for.device or asked.device)
     seats = [
         Seat(queue, device, n) for queue in queues for n, device in enumerate(places) if queue == "caption" or not n

@@ -134,8 +134,7 @@ def _drain() -> None:
     except LedgerError as error:
         _log.error("halted: %s", error)
     except CannotBegin as error:
-        _leave_the_ledger(None, str(error))
-        cannot_begin(_standing.queue, str(error))
+        cannot_begin(_standing.queue, str(error), _standing.worker_id)
         os._exit(CRASHED)
     except NeedsFreshProcess as error:
         _log.warning("the device took harm, and a fresh process goes on: %s", error)
