@@ -11,6 +11,7 @@ from blipq.producer.errors import UserError
 from blipq.producer.output import say
 
 LOOK_SECONDS = 1.0
+NEWS_SECONDS = 5.0  # in which a daemon that begins anew has taken back what an earlier one said
 DO = "`blipq doctor` says what is missing"
 
 
@@ -19,6 +20,7 @@ class Watchman:
 
     def __init__(self, ledger: Ledger, queue: str, job_id: int) -> None:
         self._ledger, self._queue, self._job_id = ledger, queue, job_id
+        self._since = time.monotonic()
         self._looked_at = -LOOK_SECONDS
         self._before: int | None = None  # a start that failed before anybody waited: what was wrong may be mended
         self._told: str | None = None
@@ -39,7 +41,8 @@ class Watchman:
                 f"{found}. Job {self._job_id} stays queued: {DO}; once that is mended it goes on by itself, and "
                 f"`blipq status {self._job_id} --watch` shows it"
             )
-        if found.reason != self._told:
+        old = found.newest <= self._before and time.monotonic() - self._since < NEWS_SECONDS
+        if found.reason != self._told and not old:
             self._told = found.reason
             say(f"Warning: {line(found)}")
 
