@@ -6,7 +6,7 @@ in a row: the first picture that comes of the job (`proven`) takes it back to 0,
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import Connection, exists, func, select, update
 
 from blipq.models.lease import NOT_OVER, expire, fail_job, postpone
 from blipq.models.schema import db_now, job, run, unit, worker
@@ -68,7 +68,9 @@ def proven(connection: Connection, job_id: int) -> None:
 def _count(connection: Connection, job_id: int, reason: str, most: int, waits: tuple[float, ...]) -> bool:
     """Count an attempt; with `waits` as the reason for which the job waits."""
     # Units are locked before their job, and the job like this, by everybody: see lease.settle.
-    locked = select(job.c.kind, job.c.state, job.c.attempts, (job.c.run_after > db_now()).label("waits"))
+    locked = select(
+        job.c.kind, job.c.priority, job.c.state, job.c.attempts, (job.c.run_after > db_now()).label("waits")
+    )
     row = connection.execute(locked.where(job.c.id == job_id).with_for_update(key_share=True)).first()
     if row is None or row.state not in NOT_OVER or (waits and row.waits):
         return False
@@ -80,6 +82,7 @@ def _count(connection: Connection, job_id: int, reason: str, most: int, waits: t
     if attempts < most:
         connection.execute(update(job).where(job.c.id == job_id).values(attempts=attempts))
         if waits:
+            _go_last(connection, job_id, row.kind, row.priority)
             postpone(connection, job_id, waits[min(attempts, len(waits)) - 1], f"{reason}; tried again")
         return True
     note = f"{reason} ({attempts} attempts): mend it, then `blipq retry {job_id}`, or use another model"
@@ -87,3 +90,12 @@ def _count(connection: Connection, job_id: int, reason: str, most: int, waits: t
     fail_job(connection, job_id, note)
     connection.execute(update(run).where(run.c.job_id == job_id).values(note=note, ended_at=db_now()))
     return True
+
+
+def _go_last(connection: Connection, job_id: int, kind: str, priority: int) -> None:
+    """Let all equals have their turn before: a process that had to start anew may have outlasted the wait."""
+    equals = job.alias()
+    most = select(func.max(equals.c.served)).where(
+        equals.c.kind == kind, equals.c.priority == priority, equals.c.state.in_(NOT_OVER)
+    )
+    connection.execute(update(job).where(job.c.id == job_id).values(served=most.scalar_subquery() + 1))

@@ -1,4 +1,4 @@
-"""Attempts at a job that came to nothing: three end it with the reason, and nobody's death counts against a stranger."""
+"""Attempts at a job that came to nothing: three end it with the reason, and no death counts against a stranger."""
 
 from __future__ import annotations
 
@@ -61,6 +61,13 @@ def test_a_job_waits_twice_and_fails_at_the_third_attempt_with_the_reason(
     # And a job that is over is left alone
     assert not attempts.failed_to_load(connection, job_id, "another")
     assert _row(connection, job_id)[2] == note
+
+
+def test_others_have_their_turn_before_a_job_that_failed(connection: Connection, queued: Callable[..., int]) -> None:
+    bad, other = queued(), queued()
+    assert attempts.failed_to_load(connection, bad, "KeyError: 'x'")
+    _wait_over(connection)
+    assert [due.job_id for due in lease.due(connection, "caption")] == [other, bad]
 
 
 def test_several_workers_that_fail_at_once_are_one_attempt(connection: Connection, queued: Callable[..., int]) -> None:
