@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, exists, func, select, update
 
-from blipq.models.lease import NOT_OVER, expire, fail_job, postpone
+from blipq.models.lease import NOT_OVER, expire, fail_job, postpone, release
 from blipq.models.schema import db_now, job, run, unit, worker
 
 LOADS = 3  # attempts, of which the last was one to make the model ready, after which a job fails
@@ -40,24 +40,21 @@ def bury(connection: Connection, worker_id: int, how: str | None) -> int:
     """A worker's process died: its units are due again, and what it was about counts against that job.
 
     `how` it died, such as "was ended by SIGKILL"; None where it was told to end: then it is no job's fault. Returns how
-    many units are due again and how many jobs took the blame.
+    many units became suspects, or 1 where it died over a job's model.
     """
+    loading = connection.scalar(select(worker.c.loading_job).where(worker.c.id == worker_id))
+    if loading is not None:
+        release(connection, worker_id)  # none of these pictures was on the model
+        loaded(connection, worker_id)
+        reason = f"the model cannot be used: the process that loads it {how}"
+        return 0 if how is None else int(_count(connection, loading, reason, LOADS, AGAIN_SECONDS))
     held = select(unit.c.job_id).where(unit.c.worker_id == worker_id, unit.c.state == "running")
     at_work = list(connection.scalars(held.distinct().order_by(unit.c.job_id)))
     units = expire(connection, worker_id)
-    loading = connection.scalar(select(worker.c.loading_job).where(worker.c.id == worker_id))
-    if loading is not None:
-        loaded(connection, worker_id)
-    if how is None:
-        return units
-    counted = 0
-    if loading is not None:
-        reason = f"the model cannot be used: the process that loads it {how}"
-        counted += _count(connection, loading, reason, LOADS, AGAIN_SECONDS)
-    for job_id in at_work:
-        if job_id != loading:
-            counted += _count(connection, job_id, f"the model's process {how} over every batch", DEATHS, ())
-    return units + counted
+    if how is not None:
+        for job_id in at_work:
+            _count(connection, job_id, f"the model's process {how} over every batch", DEATHS, ())
+    return units
 
 
 def proven(connection: Connection, job_id: int) -> None:

@@ -61,6 +61,8 @@ class Claims:
                 break
             if choice.attempts:
                 self.doubted.add(choice.job_id)
+                if self._leases and choice.job_id not in self._orders:
+                    break  # what is in hand first: its model may kill this process
             order = self._order(choice)
             if order is None:
                 continue  # it cannot be done now: its row says why, and it is no longer due

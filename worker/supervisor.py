@@ -128,7 +128,7 @@ class Supervisor:
     def _free(self, pid: int, how: str | None) -> int | None:
         """Make due again what a dead worker of this host held, and count its death, unless it was told to end (None).
 
-        Returns how many units and jobs that concerned; None where the database cannot say.
+        Returns the sum of `attempts.bury`; None where the database cannot say.
         """
         freed = 0
         try:

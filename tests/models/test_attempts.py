@@ -145,5 +145,7 @@ def test_what_a_dead_worker_held_is_due_again_whatever_it_was_about(
     assert len(lease.claim(connection, dead, held, 30, 2, alone=True)) == 2
     attempts.loads(connection, dead, loading, "m")
     attempts.bury(connection, dead, "was ended by SIGKILL")
+    # Unharmed: none of it was on the model
     assert {due.job_id for due in lease.due(connection, "caption")} == {held}
-    assert _row(connection, loading)[1] == 1
+    assert connection.scalar(select(func.sum(unit.c.crashes))) == 0
+    assert (_row(connection, held)[1], _row(connection, loading)[1]) == (0, 1)
