@@ -49,8 +49,8 @@ def seen(connection: Connection, worker_id: int, **changes: Any) -> None:
 
 
 def died(connection: Connection, worker_id: int) -> None:
-    """Note that a worker is dead, unless it said itself that it stopped."""
-    gone = (worker.c.id == worker_id) & (worker.c.state != "stopped")
+    """Note that a worker is dead, unless it said itself that it stopped, or why it could not begin."""
+    gone = (worker.c.id == worker_id) & worker.c.state.not_in(("stopped", "failed"))
     connection.execute(update(worker).where(gone).values(seen_at=db_now(), state="stopped", note="died"))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, and_, case, column, func, select, table
+from sqlalchemy import Connection, RowMapping, and_, case, column, exists, func, select, table
 
 from blipq.models.fleet import ALIVE_SECONDS
 from blipq.models.schema import db_now, job, queue, unit, worker
+from blipq.models.starts import FAILED, HEARD_SECONDS
 
 _DONE = func.coalesce(func.sum(unit.c.done), 0)
 _FAILED = func.coalesce(func.sum(unit.c.failed), 0)
@@ -84,8 +85,18 @@ def jobs(
 
 
 def workers(connection: Connection, *, queue_name: str | None = None) -> list[RowMapping]:
-    """Workers heard of lately: name, queue, device, state, model, rate, note, seconds since last seen."""
-    alive = and_(worker.c.state != "stopped", worker.c.seen_at > db_now() - 10 * ALIVE_SECONDS)
+    """Workers heard of lately: name, queue, device, state, model, rate, note, seconds since last seen.
+
+    The last start that failed is among them, in the state `failed`; see `models.starts`.
+    """
+    later = worker.alias()
+    older = exists().where(
+        worker.c.state == FAILED,
+        later.c.state == FAILED,
+        *(later.c[name] == worker.c[name] for name in ("host", "queue", "device")),
+        later.c.id > worker.c.id,
+    )
+    alive = and_(worker.c.state != "stopped", worker.c.seen_at > db_now() - HEARD_SECONDS, ~older)
     query = select(
         worker.c.id,
         worker.c.name,
@@ -93,7 +104,10 @@ def workers(connection: Connection, *, queue_name: str | None = None) -> list[Ro
         worker.c.pid,
         worker.c.queue,
         worker.c.device,
-        case((worker.c.seen_at < db_now() - ALIVE_SECONDS, "lost"), else_=worker.c.state).label("state"),
+        case(
+            (and_(worker.c.state != FAILED, worker.c.seen_at < db_now() - ALIVE_SECONDS), "lost"),
+            else_=worker.c.state,
+        ).label("state"),
         worker.c.model,
         worker.c.rate,
         worker.c.note,
@@ -102,6 +116,11 @@ def workers(connection: Connection, *, queue_name: str | None = None) -> list[Ro
     if queue_name is not None:
         query = query.where(worker.c.queue == queue_name)
     return list(connection.execute(query.order_by(worker.c.id)).mappings())
+
+
+def living(connection: Connection) -> list[RowMapping]:
+    """The rows of `workers` that stand for a process: those that are not lost and did not fail to begin."""
+    return [row for row in workers(connection) if row["state"] not in ("lost", FAILED)]
 
 
 def paused(connection: Connection) -> list[str]:

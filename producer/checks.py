@@ -93,7 +93,7 @@ def _broker(settings: Settings) -> Check:
 
 
 def _workers(settings: Settings) -> Check:
-    from blipq.models import migrate, status
+    from blipq.models import migrate, starts, status
     from blipq.models.database import LedgerError, open_ledger
 
     try:
@@ -101,9 +101,15 @@ def _workers(settings: Settings) -> Check:
         if migrate.state(ledger)[0] != "current":
             return Check("workers", True, "none yet")
         with ledger.read() as connection:
-            alive = [row for row in status.workers(connection) if row["state"] != "lost"]
+            alive = status.living(connection)
+            troubles = starts.troubles(connection)
     except LedgerError:
         return Check("workers", False, "unknown without the database", "mend the database first")
+    if troubles:
+        do = (
+            "mend that, then blipq down: the next enqueue starts anew" if settings.embedded else "mend that on its host"
+        )
+        return Check("workers", False, "; ".join(map(str, troubles)), do)
     named = ", ".join(f"{row['name']} on {row['device']}" for row in alive) or "none running"
     return Check("workers", bool(alive) or settings.embedded, named, "start `blipq worker` on each host")
 

@@ -14,6 +14,7 @@ from blipq.models.status import JobStatus
 from blipq.producer import daemon
 from blipq.producer.errors import UserError
 from blipq.producer.output import duration, say
+from blipq.producer.trouble import Watchman
 from blipq.settings import Settings
 
 LOOK_SECONDS = 0.25
@@ -24,7 +25,7 @@ RATE_SECONDS = 30.0
 def follow(ledger: Ledger, settings: Settings, job_id: int, *, quiet: bool = False) -> JobStatus:
     """Wait until a job is over. A keyboard interrupt leaves the job running.
 
-    Raises UserError where the local daemon ended and cannot be kept.
+    Raises UserError where the local daemon cannot be kept, or no worker can begin.
     """
     if quiet:
         return deque(looks(ledger, settings, job_id), maxlen=1)[0]
@@ -46,8 +47,13 @@ def last_line(job: JobStatus) -> str:
 
 
 def looks(ledger: Ledger, settings: Settings, job_id: int) -> Iterator[JobStatus]:
-    """The job's state, again and again until it is over; keeps the local daemon alive meanwhile."""
+    """The job's state, again and again until it is over; keeps the local daemon alive meanwhile.
+
+    Says on stderr why workers cannot begin. Raises UserError where none of them can, or the daemon cannot be kept.
+    """
     started = 0
+    watchman: Watchman | None = None
+    log_ends = daemon.log_size(settings)
     while True:
         with ledger.read() as connection:
             (job,) = status.jobs(connection, job_id=job_id)
@@ -57,12 +63,14 @@ def looks(ledger: Ledger, settings: Settings, job_id: int) -> Iterator[JobStatus
         if settings.embedded and daemon.running(settings) is None:
             started += 1
             if started > 40:  # 10 s in which no daemon lived
-                error = daemon.last_error(settings) or f"see {daemon.log_path(settings)}"
-                raise UserError(f"the local daemon does not stay up: {error}")
+                said = daemon.last_words(settings, log_ends) or f"see {daemon.log_path(settings)}"
+                raise UserError(f"the local daemon does not stay up: {said}; job {job_id} stays queued")
             if started % 8 == 0:
                 daemon.start(settings, idle=settings.idle)
         else:
             started = 0
+        watchman = watchman or Watchman(ledger, job.kind, job_id)
+        watchman.look()
         time.sleep(LOOK_SECONDS)
 
 
@@ -90,10 +98,12 @@ def _bar(ledger: Ledger, settings: Settings, job_id: int) -> JobStatus:
 
 def _lines(ledger: Ledger, settings: Settings, job_id: int) -> JobStatus:
     recent: deque[tuple[float, int]] = deque()
-    said_at = time.monotonic()
+    said_at, note = time.monotonic(), None
     for job in looks(ledger, settings, job_id):
         rate = _rate(recent, job)
-        if time.monotonic() - said_at > LINE_SECONDS:
+        news = job.note is not None and job.note != note and job.state not in ENDED
+        if news or time.monotonic() - said_at > LINE_SECONDS:
+            note = job.note
             said_at = time.monotonic()
             ended = job.done + job.failed
             say(f"job {job_id}: {ended:,} of {ended + job.remaining:,} {rate} {_said(job)}".rstrip())

@@ -55,6 +55,10 @@ class BatchSizes:
                 size = min(size, int(free * MEMORY_SHARE) // self._costs[kind])
         return max(1, size)
 
+    def knows(self, kind: Kind) -> bool:
+        """Whether it was measured in this process, or needs not be."""
+        return kind in self._sizes
+
     def measure(self, kind: Kind, captioner: Captioner) -> None:
         """Remember, or else find out, the size that serves a model best: doubles it while a picture gets cheaper.
 

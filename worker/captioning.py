@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from blipq.models import lease, results
+from blipq.models import attempts, lease, results
 from blipq.models.database import LedgerError
-from blipq.models.results import Captioned, Content
+from blipq.models.results import Captioned, Content, Failed
 from blipq.settings import Settings
 from blipq.worker.batch_sizes import BatchSizes
 from blipq.worker.claims import Claims
-from blipq.worker.engine.errors import OutOfMemory
+from blipq.worker.engine.errors import harms_device, is_out_of_memory
 from blipq.worker.engine.picture import Limits
 from blipq.worker.engine.pool import DecodePool, NoDecoder
 from blipq.worker.feed import Batch, Feed
 from blipq.worker.model_cache import ModelCache
-from blipq.worker.orders import Order
 from blipq.worker.quality import flag
+from blipq.worker.reasons import CannotBegin, NeedsFreshProcess, reason
+from blipq.worker.runner import Fault, HopelessJob, Runner
 from blipq.worker.standing import Standing
 from blipq.worker.storage import Storage
 from blipq.worker.task import Settled, Task
 from blipq.worker.writer import Writer
 
 if TYPE_CHECKING:
-    from blipq.worker.engine.captioner import Captioner
     from blipq.worker.engine.decoding import Caption
 
 MEMORY_AGAIN_SECONDS = 30.0
@@ -53,6 +50,7 @@ class Captioning:
         self._limits = Limits(settings.max_pixels, settings.max_bytes, settings.decode_memory, settings.decode_seconds)
         self._pool: DecodePool | None = None
         self._storage = Storage()
+        self._runner = Runner(standing, self._models)
         self._writer = Writer(standing)
         self._recent: deque[tuple[float, int]] = deque()
         standing.idle_calls.append(self._models.unload_idle)
@@ -68,10 +66,13 @@ class Captioning:
             self._standing.show(state="running")
             preempted = True
             try:
-                self._run(feed)
+                self._run(feed, claims)
             except LedgerError as error:
                 preempted = False
                 _log.error("halted: %s", error)
+            except (CannotBegin, NeedsFreshProcess):
+                claims.leave()  # no picture's fault
+                raise
             except NoDecoder as error:  # memory or processes are short just now: no picture's fault
                 preempted = False
                 _log.error("%s: waiting %g s", error, DECODER_AGAIN_SECONDS)
@@ -89,7 +90,7 @@ class Captioning:
         self._writer.close()
         self._models.close()
 
-    def _run(self, feed: Feed) -> None:
+    def _run(self, feed: Feed, claims: Claims) -> None:
         try:
             while not self._standing.stopping.is_set():
                 batch = feed.next_batch()
@@ -99,6 +100,7 @@ class Captioning:
                 settled = [*batch.settled, *self._caption(feed, batch)]
                 gone = self._writer.put(settled, time.monotonic() - began)
                 feed.after_store(gone, self._writer.units())
+                self._prove(claims, settled)
                 self._count(sum(1 for _, outcome in settled if isinstance(outcome, Captioned)))
         finally:
             self._writer.flush()
@@ -110,17 +112,13 @@ class Captioning:
         first, later, settled = self._once_each(batch.tasks)
         if not first:
             return settled
-        captioner = self._models.get(first[0].order.kind)
-        captions = self._run_model(feed, captioner, first, later)
-        if captions is None:
+        outcomes = self._run_model(feed, first, later)
+        if outcomes is None:
             return settled
-        made = {}
-        for task, caption in zip(first, captions, strict=True):
-            made[_key(task)] = _outcome(task, caption, captioner.precision)
-            settled.append((task.order, made[_key(task)]))
-        for task in later:
-            # With the caption, not a mere note that there is one: the other's unit may be lost before it is written.
-            settled.append((task.order, replace(made[_key(task)], work=task.work)))
+        precision = self._models.get(first[0].order.kind).precision
+        made = {_key(task): _outcome(task, outcome, precision) for task, outcome in zip(first, outcomes, strict=True)}
+        # With the caption, not a mere note that there is one: the other's unit may be lost before it is written.
+        settled += [(task.order, replace(made[_key(task)], work=task.work)) for task in (*first, *later)]
         return settled
 
     def _once_each(self, tasks: Sequence[Task]) -> tuple[list[Task], list[Task], list[Settled]]:
@@ -153,33 +151,48 @@ class Captioning:
                 for sha256 in results.captioned_contents(connection, recipe_id, hashes)
             }
 
-    def _run_model(
-        self, feed: Feed, captioner: Captioner, tasks: Sequence[Task], later: Sequence[Task]
-    ) -> list[Caption] | None:
-        """Captions of the tasks; None where memory ran out (they come again) or the order cannot be done (it fails)."""
-        pixels = np.stack([task.picture.pixels for task in tasks if task.picture is not None])
-        self._standing.pulse.busy({task.work.lease.unit_id for task in tasks})
+    def _run_model(self, feed: Feed, tasks: Sequence[Task], later: Sequence[Task]) -> Sequence[Caption | Fault] | None:
+        """Captions and faults of the tasks; None where they come again (memory ran out) or their job fails."""
         try:
-            captions = captioner.caption(
-                pixels,
-                [task.order.prompt for task in tasks],
-                tasks[0].order.kind.decoding,
-                [_seed(task) for task in tasks],
-            )
-        except ValueError as error:  # the order asks what this model cannot do, such as a prompt longer than its text
-            self._standing.pulse.idle()
-            self._refuse(feed, captioner, [*tasks, *later], error)
-            return None
-        except OutOfMemory as error:
-            self._standing.pulse.idle()
-            self._step_back(tasks, error)
-            feed.put_back([*tasks, *later])
-            return None
-        # Not after an error that nobody expected: it is blamed on what was on the model.
-        self._standing.pulse.idle()
-        return captions
+            return self._run_or_inquire(feed, tasks, later)
+        except HopelessJob as hopeless:
+            said = f"the model fails on every picture: {hopeless}"
+            self._fail(feed, {hopeless.job_id: f"{said}: mend it, then `blipq retry {hopeless.job_id}`"})
+            feed.put_back([task for task in (*tasks, *later) if task.order.job_id != hopeless.job_id])
+        except LedgerError:
+            raise
+        except BaseException as error:
+            if is_out_of_memory(error):
+                self._step_back(tasks, error)
+                feed.put_back([*tasks, *later])
+            elif harms_device(error) and self._is_last_attempt(tasks, later):
+                # This process has to end; only now can it be told over what.
+                self._writer.put([(tasks[0].order, _outcome(tasks[0], Fault(_alone(error)), ""))], 0)
+                self._writer.flush()
+                raise NeedsFreshProcess(reason(error)) from error
+            else:
+                raise
+        return None
 
-    def _step_back(self, tasks: Sequence[Task], error: OutOfMemory) -> None:
+    def _is_last_attempt(self, tasks: Sequence[Task], later: Sequence[Task]) -> bool:
+        """Whether a picture is alone in its batch, and has cost so many processes that another is not worth it."""
+        return len(tasks) == 1 and not later and tasks[0].work.lease.crashes >= self._settings.attempts
+
+    def _run_or_inquire(
+        self, feed: Feed, tasks: Sequence[Task], later: Sequence[Task]
+    ) -> Sequence[Caption | Fault] | None:
+        """As `_run_model`. Raises HopelessJob, and what no other try in this process can mend."""
+        self._models.get(tasks[0].order.kind)  # loaded anew, where it had to make room: that is no picture's fault
+        try:
+            return self._runner.run(tasks)
+        except BaseException as error:
+            if is_out_of_memory(error) or harms_device(error):
+                raise
+            if isinstance(error, ValueError) and self._refuse(feed, [*tasks, *later]):
+                return None
+            return self._runner.find(tasks, error)
+
+    def _step_back(self, tasks: Sequence[Task], error: BaseException) -> None:
         """Memory ran out: a smaller batch, or for a single picture the other models' room, or some patience."""
         kind = tasks[0].order.kind
         if len(tasks) > 1:
@@ -190,33 +203,36 @@ class Captioning:
             self._standing.stopping.wait(MEMORY_AGAIN_SECONDS)
             self._standing.show(note=None)
 
-    def _refuse(self, feed: Feed, captioner: Captioner, tasks: Sequence[Task], error: ValueError) -> None:
-        """Fail the jobs of a batch that the model cannot do as they were asked; others' pictures only rode along."""
-        jobs = {task.order.job_id: task.order for task in tasks}
-        refused = {job_id: said for job_id, order in jobs.items() if (said := self._refusal(captioner, order))}
-        if len(jobs) == 1:
-            refused = dict.fromkeys(jobs, str(error))
-        if not refused:
-            raise error
-        with self._ledger.write() as connection:
-            for job_id, reason in refused.items():
-                lease.fail_job(connection, job_id, reason)
-        feed.put_back([task for task in tasks if task.order.job_id not in refused])
-        feed.give_up(refused)
+    def _refuse(self, feed: Feed, tasks: Sequence[Task]) -> bool:
+        """Fail the jobs of a batch that ask what the model cannot do, such as a prompt longer than its text.
 
-    def _refusal(self, captioner: Captioner, order: Order) -> str | None:
-        """Why a model cannot do an order: tried on one blank picture."""
-        shape = captioner.preprocessing
-        self._standing.pulse.busy()
-        try:
-            captioner.caption(
-                np.zeros((1, shape.height, shape.width, 3), np.uint8), [order.prompt], order.kind.decoding, [0]
-            )
-        except ValueError as error:
-            return str(error)
-        finally:
-            self._standing.pulse.idle()
-        return None
+        False where there is none such; else the pictures of others, which only rode along, come again.
+        """
+        jobs = {task.order.job_id: task for task in tasks}
+        errors = {job_id: self._runner.why_refused(task) for job_id, task in jobs.items()}
+        refused = {job_id: str(error) for job_id, error in errors.items() if error is not None}
+        if not refused:
+            return False
+        self._fail(feed, refused)
+        feed.put_back([task for task in tasks if task.order.job_id not in refused])
+        return True
+
+    def _fail(self, feed: Feed, reasons: Mapping[int, str]) -> None:
+        with self._ledger.write() as connection:
+            for job_id, said in reasons.items():
+                lease.fail_job(connection, job_id, said)
+        feed.give_up(reasons)
+
+    def _prove(self, claims: Claims, settled: Sequence[Settled]) -> None:
+        """Something came of jobs at which attempts failed before."""
+        if not claims.doubted:
+            return
+        proven = claims.doubted & {order.job_id for order, one in settled if isinstance(one, Captioned)}
+        if proven:
+            with self._ledger.write() as connection:
+                for job_id in sorted(proven):
+                    attempts.proven(connection, job_id)
+            claims.doubted -= proven
 
     def _count(self, pictures: int) -> None:
         now = time.monotonic()
@@ -234,21 +250,20 @@ def _key(task: Task) -> tuple[int, bytes]:
     return task.order.recipe_id, task.picture.sha256
 
 
-def _outcome(task: Task, caption: Caption, precision: str) -> Captioned:
+def _outcome(task: Task, caption: Caption | Fault, precision: str) -> Captioned | Failed:
+    if isinstance(caption, Fault):
+        return Failed(task.work, "crash", caption.reason)
     looks = flag(caption.text, task.order.prompt, caption.score, cut=caption.cut)
     return Captioned(task.work, _content(task), caption.text, caption.score, looks, precision)
+
+
+def _alone(error: BaseException) -> str:
+    return f"the model's process died over this picture alone: {reason(error)}"
 
 
 def _content(task: Task) -> Content:
     assert task.picture is not None
     return Content(task.picture.sha256, task.picture.width, task.picture.height, task.picture.format)
-
-
-def _seed(task: Task) -> int:
-    """A picture's own seed: what is sampled for it depends on the recipe and its content, never on its batch."""
-    assert task.picture is not None
-    mixed = hashlib.sha256(task.order.seed.to_bytes(8, "big", signed=True) + task.picture.sha256).digest()
-    return int.from_bytes(mixed[:8], "big") >> 1
 
 
 def _cores() -> int:

@@ -17,7 +17,7 @@ from blipq.settings import Settings
 from blipq.worker.batch_sizes import BatchSizes
 from blipq.worker.model_cache import ModelCache
 from blipq.worker.orders import Order
-from blipq.worker.readiness import make_ready
+from blipq.worker.readiness import Readiness
 from blipq.worker.standing import Standing
 from blipq.worker.task import Task
 
@@ -36,9 +36,11 @@ class Claims:
         self._settings = settings
         self._models = models
         self._sizes = sizes
+        self._readiness = Readiness(standing, models, sizes)
         self._orders: dict[int, Order] = {}
         self._leases: dict[int, Lease] = {}
         self._suspect = False  # held alone: nothing is claimed beside it
+        self.doubted: set[int] = set()  # jobs with attempts that came to nothing, until something comes of them
 
     def more(self, in_hand: int, most_urgent: int | None) -> list[Task] | None:
         """Claim until two batches are in hand, and beyond that what is more urgent.
@@ -54,9 +56,13 @@ class Claims:
                 self._keep_orders(due)
                 if not due and control.is_paused(connection, "caption"):
                     return None
-            choice = self._choose(due)
+            choice = self._choose(self._readiness.able(due))
             if choice is None or self._suspect:
                 break
+            if choice.attempts:
+                self.doubted.add(choice.job_id)
+                if self._leases and choice.job_id not in self._orders:
+                    break  # what is in hand first: its model may kill this process
             order = self._order(choice)
             if order is None:
                 continue  # it cannot be done now: its row says why, and it is no longer due
@@ -147,7 +153,7 @@ class Claims:
     def _order(self, due: DueJob) -> Order | None:
         known = self._orders.get(due.job_id)
         if known is None or not self._models.holds(known.kind):
-            known = make_ready(self._ledger, due, self._models, self._sizes)
+            known = self._readiness.make(due)
             if known is not None:
                 self._orders[due.job_id] = known
         return known

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blipq.models import weights
+from blipq.models import starts, weights
 from blipq.models.database import Ledger
 from blipq.settings import Settings
 from blipq.worker.orders import Kind
+from blipq.worker.reasons import CannotBegin, reason
 from blipq.worker.weights import folder_of
 
 if TYPE_CHECKING:
     from blipq.worker.engine.captioner import Captioner
 
+_NEEDED = ("device", "precision", "preprocessing", "caption", "warm_up", "close")  # of a captioner
 HELD = 2  # two full-size models in bf16 are 1.4 GB
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class ModelCache:
         self._settings = settings
         self._show = show
         self._loaded: dict[tuple[str, str], _Loaded] = {}
+        self._open: Callable[[str, str, str], Captioner] | None = None
         self.lock = threading.Lock()  # held by the model's thread while it works
         self.last_load = 0.0  # seconds that the last load took
         self.loaded_at = 0.0
@@ -54,7 +57,8 @@ class ModelCache:
     def get(self, kind: Kind) -> Captioner:
         """The model of a kind, loaded if need be.
 
-        Raises UnknownModel, HubUnreachable, ModelChanged, engine.captioner.NotACaptioner.
+        Raises UnknownModel, HubUnreachable, ModelChanged, engine.captioner.NotACaptioner, CannotBegin, and whatever
+        a captioner raises.
         """
         key = (kind.weights, kind.precision)
         if key not in self._loaded:
@@ -64,6 +68,26 @@ class ModelCache:
         loaded = self._loaded[key]
         loaded.used_at = time.monotonic()
         return loaded.captioner
+
+    def import_captioner(self) -> Callable[[str, str, str], Captioner]:
+        """What opens a model: torch and all comes with it, 2 s at the first call.
+
+        Raises CannotBegin where it cannot be imported: then this worker can load no model at all.
+        """
+        if self._open is not None:
+            return self._open
+        name = self._settings.captioner
+        module, _, function = name.partition(":")
+        try:
+            found: Callable[[str, str, str], Captioner] = getattr(importlib.import_module(module), function)
+        except BaseException as error:  # a module may raise anything, and call sys.exit
+            own = name != Settings.model_fields["captioner"].default
+            do = "correct BLIPQ_CAPTIONER" if own else "install blipq's packages anew"
+            raise CannotBegin(f"{name} cannot be imported ({reason(error)}): {do}") from error
+        with self._ledger.write() as connection:
+            starts.begun(connection, "caption", self._settings.device)
+        self._open = found
+        return found
 
     def unload_idle(self) -> None:
         """Give the device back what was not used for `BLIPQ_MODEL_IDLE` seconds."""
@@ -83,6 +107,11 @@ class ModelCache:
             self._unload(key)
         return bool(others)
 
+    def unload(self, kind: Kind) -> None:
+        """Unload a model, where it was loaded."""
+        if self.holds(kind):
+            self._unload((kind.weights, kind.precision))
+
     def close(self) -> None:
         """Unload all."""
         for key in list(self._loaded):
@@ -92,9 +121,8 @@ class ModelCache:
         self._show(state="loading", model=kind.model)
         began = time.monotonic()
         precision = self._settings.precision if kind.precision == "auto" else kind.precision
-        module, _, function = self._settings.captioner.partition(":")
-        open_captioner = getattr(importlib.import_module(module), function)
-        captioner = open_captioner(str(self._folder(kind)), self._settings.device, precision)
+        open_captioner = self.import_captioner()
+        captioner = _checked(open_captioner(str(self._folder(kind)), self._settings.device, precision))
         self.last_load = time.monotonic() - began
         self.loaded_at = time.monotonic()
         self._loaded[key] = _Loaded(captioner, self.last_load, self.loaded_at)
@@ -115,7 +143,25 @@ class ModelCache:
             self._show(note=None)
 
     def _unload(self, key: tuple[str, str]) -> None:
-        self._loaded.pop(key).captioner.close()
+        captioner = self._loaded.pop(key).captioner
+        try:
+            captioner.close()
+        except Exception:  # what it kept is lost to this process; the next model may still fit
+            _log.warning("%s did not unload cleanly", key[0], exc_info=True)
         _log.info("unloaded %s", key[0])
         if not self._loaded:
             self._show(model=None)
+
+
+def _checked(captioner: Captioner) -> Captioner:
+    """A captioner of somebody's own, as it must be. Raises TypeError."""
+    missing = [name for name in _NEEDED if not hasattr(captioner, name)]
+    if missing:
+        raise TypeError(
+            f"what BLIPQ_CAPTIONER opened is no captioner: a {type(captioner).__name__} without {missing[0]}"
+        )
+    wants = captioner.preprocessing
+    numbers = (getattr(wants, name, None) for name in ("height", "width", "resample"))
+    if not all(isinstance(number, int) for number in numbers):
+        raise TypeError(f"the captioner's preprocessing does not say height, width and resample: {wants!r:.100}")
+    return captioner

@@ -23,6 +23,7 @@ from blipq.worker.child import Child
 from blipq.worker.engine.metrics import LABELS
 from blipq.worker.engine.training.plan import Plan
 from blipq.worker.plans import PLACES
+from blipq.worker.reasons import ending
 from blipq.worker.standing import Standing
 
 TICK_SECONDS = 1.0
@@ -204,10 +205,7 @@ class Relay:
                 if leases.renew(connection, [self._lease], self._settings.lease):
                     leases.hand_back(connection, [self._lease], preempted=True)
             return Outcome("stopped")
-        if status < 0:
-            why = " (perhaps for want of memory)" if status == -signal.SIGKILL else ""
-            return Outcome("crashed", f"it was ended by {signal.Signals(-status).name}{why}")
-        return Outcome("crashed", f"it ended with exit status {status}")
+        return Outcome("crashed", f"it {ending(status)}")
 
 
 def fail(connection: Connection, run: Run, lease: Lease, reason: str) -> None:

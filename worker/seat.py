@@ -28,10 +28,13 @@ class Death:
     def guilty(self) -> tuple[int, ...]:
         """The units that it died of; to be asked when the ledger answers.
 
-        None of them where the ledger was away, or we were (frozen, asleep): nobody saw then what else happened.
+        None of them where that is doubtful.
         """
-        doubtful = self.doubtful or time.monotonic() - self.seen_alive_at > SURE_SECONDS
-        return () if doubtful else self.vitals.on_model
+        return () if self.is_doubtful() else self.vitals.on_model
+
+    def is_doubtful(self) -> bool:
+        """Whether the ledger was away, or we were (frozen, asleep): nobody saw then what else happened."""
+        return self.doubtful or time.monotonic() - self.seen_alive_at > SURE_SECONDS
 
 
 @dataclass
@@ -67,16 +70,21 @@ class Seat:
             self.death = Death(self.monitor.vitals(), self._seen_alive_at)
         return status
 
-    def vacate(self, *, had_work: bool) -> None:
-        """Let another worker be started, the later the sooner and the oftener workers end here without any work."""
+    def vacate(self, *, had_work: bool) -> bool:
+        """Let another worker be started, the later the sooner and the oftener workers end here without any work.
+
+        Whether this one ended so.
+        """
         quick = time.monotonic() - self._started_at < QUICK_SECONDS and not had_work
         self._quick_ends = self._quick_ends + 1 if quick else 0
         self._start_after = time.monotonic() + min(SLOWEST_RESTART, 2.0 ** (self._quick_ends - 1) - 1)
         self.process = None
+        return quick
 
 
 def _start(seat: Seat, asked: Settings) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "celery", "-q", "-A", "blipq.worker.app", "worker", "-Q", seat.queue]
+    command = [sys.executable, "-P", "-m", "blipq.worker.start", "-q", "-A", "blipq.worker.app", "worker"]
+    command += ["-Q", seat.queue]
     command += ["-P", "threads", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     command += ["-n", f"{seat.queue}.{seat.number}@%h"]
     # Threads that spin at barriers wait for each other on cores that others use too: tenfold slower, measured.

@@ -94,8 +94,8 @@ class Standing:
             held = list(self._held.values())
         try:
             with self.ledger.write() as connection:
+                ours = lease.renew(connection, held, self.settings.lease)  # units before workers, as everybody
                 fleet.seen(connection, self.worker_id, **changes)
-                ours = lease.renew(connection, held, self.settings.lease)
         except LedgerError as error:
             with self._lock:
                 self._changes = {**changes, **self._changes}

@@ -14,17 +14,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from blipq import __version__, settings
-from blipq.models import fleet, lease, migrate, status
+from blipq.models import attempts, fleet, lease, migrate, starts, status
 from blipq.models.database import Ledger, LedgerError, open_ledger
 from blipq.settings import Settings
 from blipq.worker import log
 from blipq.worker.broker import BrokerError, ensure_broker, stop_broker
 from blipq.worker.lock import DaemonLock
 from blipq.worker.pulse import LOOK_SECONDS
+from blipq.worker.reasons import ending
 from blipq.worker.seat import Death, Seat
+from blipq.worker.start import CRASHED
 
 TICK_SECONDS = 0.1
 END_SECONDS = 30.0  # more than its batch may take, for a worker to end when it is asked to
@@ -95,19 +98,35 @@ class Supervisor:
         if exit_status is None or seat.death is None:
             return
         if not known:
-            _log.error("the %s worker (process %d) ended with %s", seat.queue, seat.process.pid, _ending(exit_status))
-        freed = self._free(seat.death)
-        if freed is not None:  # else the database cannot be reached: try again, before anything new is started
-            seat.vacate(had_work=freed > 0)
+            _log.error("the %s worker (process %d) %s", seat.queue, seat.process.pid, ending(exit_status))
+        freed = self._free(seat.death, ending(exit_status))
+        if freed is None:
+            return  # the database cannot be reached: try again, before anything new is started
+        pid = seat.process.pid
+        if seat.vacate(had_work=freed > 0) and exit_status not in (0, CRASHED):  # after these it spoke for itself
+            self._tell(seat, pid, exit_status)
 
-    def _free(self, death: Death, *, preempted: bool = False) -> int | None:
-        """Make due again what a dead worker held; how many units, None where the database cannot say."""
+    def _tell(self, seat: Seat, pid: int, exit_status: int) -> None:
+        """Note that a worker ended before it did anything, and could not say why."""
+        why = f"its process {ending(exit_status)}; the log says more"
+        try:
+            with self._ledger.write() as connection:
+                starts.failed(connection, queue=seat.queue, device=seat.device, reason=why, pid=pid)
+        except LedgerError as error:
+            _log.error("%s", error)
+
+    def _free(self, death: Death, how: str, *, told: bool = False) -> int | None:
+        """Make due again what a dead worker held, and count its death, unless it was told to end.
+
+        Returns what `attempts.bury` does; None where the database cannot say.
+        """
         worker_id = death.vitals.worker_id
         try:
             with self._ledger.write() as connection:
-                if preempted:
+                if told:
                     lease.release(connection, worker_id, preempted=True)
-                freed = lease.expire(connection, worker_id, death.guilty())
+                blamed = None if told or death.is_doubtful() else how
+                freed = attempts.bury(connection, worker_id, blamed, death.guilty())
                 fleet.died(connection, worker_id)
         except LedgerError as error:
             death.doubtful = True
@@ -166,16 +185,12 @@ class Supervisor:
                 if killed.wait(0.05) or time.monotonic() > end:
                     _signal(seat, signal.SIGKILL)
             if seat.death is not None:
-                self._free(seat.death, preempted=killed.is_set())
+                self._free(seat.death, "was told to end", told=killed.is_set())
 
 
 def _signal(seat: Seat, number: signal.Signals) -> None:
     if seat.process is not None:
         seat.process.send_signal(number)
-
-
-def _ending(exit_status: int) -> str:
-    return f"signal {-exit_status}" if exit_status < 0 else f"exit status {exit_status}"
 
 
 def devices(asked: str) -> list[str]:
@@ -219,6 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LedgerError, BrokerError) as error:
         _log.error("%s", error)
         return 2
+    with suppress(LedgerError), ledger.write() as connection:
+        for queue in queues:
+            starts.begun(connection, queue)
     places = devices(asked_for.device or asked.device)
     seats = [
         Seat(queue, device, n) for queue in queues for n, device in enumerate(places) if queue == "caption" or not n

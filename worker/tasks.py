@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from celery.signals import celeryd_after_setup, setup_logging, worker_shutdown, worker_shutting_down
 
 from blipq import settings
-from blipq.models import lease
+from blipq.models import attempts, fleet, starts
 from blipq.models.database import LedgerError, open_ledger
 from blipq.models.migrate import check_schema
 from blipq.worker import log
 from blipq.worker.app import app
 from blipq.worker.captioning import Captioning
 from blipq.worker.pulse import Pulse, inherited
+from blipq.worker.reasons import CannotBegin, NeedsFreshProcess, reason
 from blipq.worker.standing import Standing
+from blipq.worker.start import CRASHED, cannot_begin
 
-CRASHED = 70  # our exit status after an error that nobody expected; the supervisor starts a fresh process
+NEEDED = ("blipq", "torch", "transformers", "pillow")
 _log = logging.getLogger(__name__)
 
 
@@ -50,20 +52,23 @@ def begin(instance: Any, **_: Any) -> None:
     """Take a place in the ledger for the queue that this process serves, and be heard of from now on."""
     pulse = inherited(settings.load().batch_limit)
     pulse.start()
+    (queue,) = instance.app.amqp.queues.consume_from
     try:
-        _begin(instance, pulse)
-    except Exception as error:  # Celery would log it and go on, deaf
-        _log.error("the worker cannot begin: %s", error, exc_info=not isinstance(error, LedgerError))
+        _begin(queue, pulse)
+    except BaseException as error:  # Celery would log it and go on, deaf
+        told = isinstance(error, (LedgerError, CannotBegin))
+        if not told:
+            _log.info("in detail", exc_info=error)
+        cannot_begin(queue, str(error) if told else reason(error))
         os._exit(CRASHED)
 
 
-def _begin(instance: Any, pulse: Pulse) -> None:
+def _begin(queue: str, pulse: Pulse) -> None:
     global _standing, _work
     asked = settings.load()
-    (queue,) = instance.app.amqp.queues.consume_from
     ledger = open_ledger(asked)
     check_schema(ledger)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("blipq", "torch", "transformers", "pillow"))
+    versions = ", ".join(f"{name} {_version(name)}" for name in NEEDED)
     _standing = Standing(ledger, asked, queue, asked.device, versions, pulse)
     if queue == "caption":
         _work = Captioning(_standing, asked)
@@ -71,7 +76,16 @@ def _begin(instance: Any, pulse: Pulse) -> None:
         from blipq.worker.training import Training
 
         _work = Training(_standing, asked)
+        with ledger.write() as connection:
+            starts.begun(connection, queue, asked.device)  # nothing more is needed here: its child has what it takes
     _standing.start()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        raise CannotBegin(f"the package {name} is not installed: pip install {name}") from None
 
 
 @worker_shutting_down.connect
@@ -122,11 +136,26 @@ def _drain() -> None:
             _work.drain()
     except LedgerError as error:
         _log.error("halted: %s", error)
-    except Exception:
+    except CannotBegin as error:
+        cannot_begin(_standing.queue, str(error), _standing.worker_id)
+        os._exit(CRASHED)
+    except NeedsFreshProcess as error:
+        _log.warning("the device took harm, and a fresh process goes on: %s", error)
+        _leave_the_ledger(None, str(error))
+        os._exit(CRASHED)
+    except BaseException as error:
         # What a process cannot survive is a crash: what was on the model is suspect, and a fresh process goes on.
         _log.exception("the worker failed and starts anew")
-        try:
-            with _standing.ledger.write() as connection:
-                lease.expire(connection, _standing.worker_id, _standing.pulse.on_model)
-        finally:
-            os._exit(CRASHED)
+        _leave_the_ledger(f"failed ({reason(error)})", reason(error))
+        os._exit(CRASHED)
+
+
+def _leave_the_ledger(how: str | None, note: str) -> None:
+    """Give up what this process holds; `how` it dies counts against what it was at, and None is nobody's fault."""
+    assert _standing is not None
+    try:
+        with _standing.ledger.write() as connection:
+            attempts.bury(connection, _standing.worker_id, how, _standing.pulse.on_model)
+            fleet.seen(connection, _standing.worker_id, state="stopped", note=note)
+    except Exception as error:  # its supervisor does the same
+        _log.error("%s", reason(error))

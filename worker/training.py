@@ -7,17 +7,19 @@ import logging
 from pathlib import Path
 
 from sqlalchemy import exists, select
+from sqlalchemy.exc import SQLAlchemyError
 
-from blipq.models import control, lease, training
+from blipq.models import attempts, control, lease, training
 from blipq.models.control import NoSuchJob
 from blipq.models.database import LedgerError
 from blipq.models.lease import MOST_LAPSES, DueJob, Lease
 from blipq.models.schema import unit
 from blipq.models.training import Checkpoint, Run, RunError
-from blipq.models.weights import HubUnreachable, UnknownModel
+from blipq.models.weights import HubUnreachable, UnknownModel, Weights
 from blipq.settings import Settings
 from blipq.worker import plans
 from blipq.worker.child import Child
+from blipq.worker.reasons import reason
 from blipq.worker.relay import Outcome, Relay, fail
 from blipq.worker.standing import Standing
 from blipq.worker.weights import folder_of
@@ -60,32 +62,70 @@ class Training:
         if self._yields():
             self._postpone(run, SHARE_AGAIN_SECONDS, "waits until the captions are done (BLIPQ_SHARE_DEVICE=false)")
             return
-        try:
-            found = plans.resolve_base(self._ledger, run.base, run.weights)
-            base = folder_of(self._settings, found, lambda message: self._standing.show(note=message))
-        except HubUnreachable as error:
-            self._postpone(run, HUB_AGAIN_SECONDS, str(error))
+        base = self._base(run)
+        if base is None:
             return
-        except UnknownModel as error:
-            with self._ledger.write() as connection:
-                lease.fail_job(connection, run.job_id, str(error))
-                training.end(connection, run.id, str(error))
-            return
+        found, base_folder = base
         held = self._claim(run)
         if held is None:
             return
+        if due.attempts:
+            with self._ledger.write() as connection:
+                attempts.proven(connection, run.job_id)
         self._standing.hold([held])
         try:
             folder = self._folder(run)
             with self._ledger.write() as connection:
                 training.settle(connection, run.id, base=found.pinned, weights=found.id, folder=folder)
                 run = training.read(connection, run_id=run.id)
-            outcome = self._train(run, held, base)
+            outcome = self._train_or_crash(run, held, base_folder)
             if outcome.kind == "crashed":
                 self._count_crash(run, outcome.reason)
             _log.info("run %d: %s %s", run.id, outcome.kind, outcome.reason)
         finally:
             self._standing.let_go([held.unit_id])
+
+    def _base(self, run: Run) -> tuple[Weights, Path] | None:
+        """The base that a run begins from and where it lies; None where the run waits for it or failed."""
+        try:
+            return self._fetch(run)
+        except (LedgerError, SQLAlchemyError):
+            raise
+        except HubUnreachable as error:
+            again = f"tried again every {HUB_AGAIN_SECONDS:.0f} s"
+            self._postpone(run, HUB_AGAIN_SECONDS, f"{error}; {again}")
+        except UnknownModel as error:
+            with self._ledger.write() as connection:
+                lease.fail_job(connection, run.job_id, str(error))
+                training.end(connection, run.id, str(error))
+        except BaseException as error:  # converting weights meets files of any kind
+            _log.warning("run %d: its base cannot be made ready", run.id, exc_info=error)
+            with self._ledger.write() as connection:
+                counted = attempts.failed_to_load(connection, run.job_id, reason(error))
+            if not counted:
+                self._standing.stopping.wait(SHARE_AGAIN_SECONDS)
+        return None
+
+    def _fetch(self, run: Run) -> tuple[Weights, Path]:
+        """While the ledger says so: a death over a base counts against its run."""
+        with self._ledger.write() as connection:
+            attempts.loads(connection, self._standing.worker_id, run.job_id, run.base)
+        try:
+            found = plans.resolve_base(self._ledger, run.base, run.weights)
+            return found, folder_of(self._settings, found, lambda message: self._standing.show(note=message))
+        finally:
+            with self._ledger.write() as connection:
+                attempts.loaded(connection, self._standing.worker_id)
+
+    def _train_or_crash(self, run: Run, held: Lease, base: Path) -> Outcome:
+        """As `_train`; whatever else it raises is a crash with a reason, and not the end of this worker."""
+        try:
+            return self._train(run, held, base)
+        except (LedgerError, SQLAlchemyError):
+            raise
+        except Exception as error:
+            _log.warning("run %d: its process cannot be started or followed", run.id, exc_info=error)
+            return Outcome("crashed", reason(error))
 
     def _claim(self, run: Run) -> Lease | None:
         """Lease the run's unit; gives a run up whose workers died again and again."""

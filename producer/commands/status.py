@@ -44,6 +44,7 @@ def status(job: int | None, watch: bool, as_json: bool) -> None:
 
 
 def _look(ledger: Any, settings: Any, job: int | None) -> dict[str, Any]:
+    from blipq.models import starts
     from blipq.models import status as reading
     from blipq.models.control import NoSuchJob
     from blipq.producer import daemon
@@ -53,6 +54,7 @@ def _look(ledger: Any, settings: Any, job: int | None) -> dict[str, Any]:
         workers = [dict(row) for row in reading.workers(connection)]
         paused = reading.paused(connection)
         left = reading.work_left(connection)
+        troubles = starts.troubles(connection)
     if job is not None and not jobs:
         raise NoSuchJob(f"no job {job}: `blipq status` lists them")
     running = daemon.running(settings) if settings.embedded else None
@@ -68,13 +70,16 @@ def _look(ledger: Any, settings: Any, job: int | None) -> dict[str, Any]:
         "paused": paused,
         "daemon": None if running is None else running.pid,
         "units_left": left,
-        "problem": refusal or _problem(settings, running is not None, left, workers),
+        "problem": refusal or _problem(settings, running is not None, left, workers, troubles),
     }
 
 
-def _problem(settings: Any, daemon_runs: bool, left: int, workers: list[dict[str, Any]]) -> str | None:
+def _problem(
+    settings: Any, daemon_runs: bool, left: int, workers: list[dict[str, Any]], troubles: list[Any]
+) -> str | None:
     """What keeps the work from going on, in one line."""
     from blipq.producer import daemon
+    from blipq.producer.trouble import line
 
     if settings.database_url is None and shutil.disk_usage(settings.home).free < LEAST_ROOM:
         return f"the disk of {settings.home} is full: make room; work goes on by itself"
@@ -82,6 +87,8 @@ def _problem(settings: Any, daemon_runs: bool, left: int, workers: list[dict[str
     if left and settings.embedded and not daemon_runs:
         said = f"{left:,} units are left and no daemon runs: blipq up --detach"
         return f"{said} (it said: {error})" if error else said
+    if left and troubles:
+        return "; ".join(line(found) for found in troubles)
     if left and not any(worker["state"] != "lost" for worker in workers) and not settings.embedded:
         return f"{left:,} units are left and no worker is heard of: start `blipq worker` on a host"
     return error if left else None

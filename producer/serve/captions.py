@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -20,6 +21,7 @@ from blipq.producer.serve.openapi import form, problems
 from blipq.producer.serve.shapes import CaptionAsked, CaptionMade
 
 MOST_WAITING = 256
+LOOK_SECONDS = 1.0  # between two looks whether workers can begin
 GRACE_SECONDS = 5.0  # after the caller's limit, the sweeper cancels what a server that died has left
 _STATUS = {"too-big": 413, "unsupported": 415}
 router = APIRouter(tags=["captions"])
@@ -76,17 +78,28 @@ async def _caption(request: Request, house: House, picture: UploadFile, asked: C
 
 
 async def _wait(request: Request, house: House, received: Received, seconds: float) -> Answer:
-    """Wait for the job's end. Raises HTTPException where the caller gets no caption: out of time, or gone."""
+    """Wait for the job's end.
+
+    Raises HTTPException where the caller gets no caption: out of time, gone, or no worker can begin.
+    """
     ended = asyncio.create_task(house.answers.wait(received))
     gone = asyncio.create_task(_disconnected(request))
     house.spawn(run_in_threadpool(call, house.settings, [received.unit_id]))  # a slow broker delays no answer
     try:
-        await asyncio.wait((ended, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            return ended.result()
-        if gone.done():
-            raise HTTPException(499, "the caller went away")
-        raise HTTPException(504, f"no caption within {seconds:g} s: the picture was taken back")
+        until = time.monotonic() + seconds
+        while True:
+            left = max(0.0, until - time.monotonic())
+            await asyncio.wait((ended, gone), timeout=min(left, LOOK_SECONDS), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return ended.result()
+            if gone.done():
+                raise HTTPException(499, "the caller went away")
+            trouble = await house.trouble("caption")
+            if trouble is not None and trouble.repeated:
+                raise HTTPException(503, f"{trouble}: the picture was taken back", {"retry-after": "30"})
+            if left <= LOOK_SECONDS:
+                why = "" if trouble is None else f" ({trouble})"
+                raise HTTPException(504, f"no caption within {seconds:g} s{why}: the picture was taken back")
     finally:
         ended.cancel()
         gone.cancel()

@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from blipq.models import gallery, upload
+from blipq.models import gallery, starts, upload
 from blipq.models.database import Ledger, LedgerError
+from blipq.models.starts import Trouble
 from blipq.producer import daemon
 from blipq.producer.enqueue import Request, resolve
 from blipq.producer.serve.access import Access
@@ -28,6 +29,7 @@ from blipq.settings import Settings
 TIDY_SECONDS = 1.0
 ABANDONED_SECONDS = 30.0
 DAEMON_SECONDS = 2.0
+TROUBLE_SECONDS = 1.0
 MODEL_SECONDS = 10.0  # that a model's name is taken to mean the same weights
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class House:
     _recipes: dict[tuple[object, ...], tuple[float, str, int | None]] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _models: tuple[float, list[str]] | None = None
+    _troubles: tuple[float, list[Trouble]] = (-TROUBLE_SECONDS, [])
 
     async def write(self, act: Callable[[Connection], T]) -> T:
         """Run a writing transaction, as `Ledger.transact` does. Raises LedgerError and what `act` raises."""
@@ -91,6 +94,13 @@ class House:
             self._recipes.clear()
         self._recipes[key] = (time.monotonic(), pinned, recipe_id)
         return pinned, recipe_id
+
+    async def trouble(self, queue: str) -> Trouble | None:
+        """Why the workers of a queue cannot begin; looked at once a second, however many callers wait."""
+        if time.monotonic() - self._troubles[0] > TROUBLE_SECONDS:
+            self._troubles = (time.monotonic(), self._troubles[1])
+            self._troubles = (time.monotonic(), await self.read(starts.troubles))
+        return next((found for found in self._troubles[1] if found.queue == queue), None)
 
     async def models(self) -> list[str]:
         """Models that callers may name besides the default: those that captioned something, and promoted names."""

@@ -31,7 +31,7 @@ async def readyz(request: Request, response: Response) -> Ready:
     house = houses.of(request)
     database, broker, workers = "ok", "ok", 0
     try:
-        workers = len([w for w in await house.read(status.workers) if w["state"] != "lost"])
+        workers = len(await house.read(status.living))
     except LedgerError as error:
         database = str(error)
     try:

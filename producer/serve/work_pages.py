@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from blipq.models import control, gallery, runs, status
+from blipq.models import control, gallery, runs, starts, status
 from blipq.models.control import ENDED, QUEUES
 from blipq.models.gallery import Filter
 from blipq.models.upload import PREFIX
@@ -48,7 +48,8 @@ async def job(request: Request, number: int) -> Response:
             raise HTTPException(404, f"there is no job {number}")
         fresh = gallery.page(connection, Filter(job=number), None, FRESH) if found[0].kind == "caption" else []
         run = runs.of_job(connection, number) if found[0].kind == "train" else None
-        return {"job": found[0], "fresh": fresh, "run": run, "paused": status.paused(connection)}
+        trouble = None if found[0].state in ENDED else starts.trouble(connection, found[0].kind)
+        return {"job": found[0], "fresh": fresh, "run": run, "paused": status.paused(connection), "trouble": trouble}
 
     return render(request, "job.html", ended=ENDED, **await house.read(look))
 
@@ -99,6 +100,7 @@ async def workers(request: Request) -> Response:
         kinds = {queue: [job for job in open_jobs if job.kind == queue] for queue in QUEUES}
         return {
             "workers": status.workers(connection),
+            "troubles": starts.troubles(connection),
             "queues": [
                 (queue, queue in paused, len(found), sum(job.remaining for job in found))
                 for queue, found in kinds.items()

@@ -83,10 +83,7 @@ class House:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.home = self.folder / "home"
         self.photos = self.folder / "photos"
-        self.model = self.folder / "model"
-        self.model.mkdir(exist_ok=True)
-        for name in ("config.json", "model.safetensors"):
-            (self.model / name).write_text("{}")
+        self.model = self.make_model("model")
         self.witness_file = self.folder / "witness"
         self.log = self.folder / "log"
         given = {"BLIPQ_DATABASE_URL": self.database_url, "BLIPQ_REDIS_URL": self.redis_url}
@@ -113,6 +110,14 @@ class House:
         self.home = home
         self.env["BLIPQ_HOME"] = str(home)
         self.ledger = Ledger(f"sqlite:///{home / 'blipq.db'}")
+
+    def make_model(self, name: str, **files: str) -> Path:
+        """A folder for the witness to open; see `witness.open_captioner` for the files."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        for file, words in {"config.json": f'{{"name": "{name}"}}', "model.safetensors": "{}", **files}.items():
+            (folder / file).write_text(words)
+        return folder
 
     # What a person does
 

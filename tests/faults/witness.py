@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from blipq.worker.engine.preprocessing import Preprocessing
 
 SIDE = 8
 OURS = (0xB1, 0x1F, 0x70)
-FINE, SEGFAULT, HANG = 0, 1, 2
+FINE, SEGFAULT, HANG, RAISE, HARM, SHORT = range(6)  # SHORT: fewer captions than pictures
 _PREPROCESSING = Preprocessing(SIDE, SIDE, Image.Resampling.NEAREST.value, (0.0,) * 3, (1.0,) * 3, "witness")
 
 
@@ -41,7 +42,8 @@ class Witness:
     precision = "fp32"
     preprocessing = _PREPROCESSING
 
-    def __init__(self) -> None:
+    def __init__(self, always: str = "") -> None:
+        self._always = always
         self._file = os.open(os.environ["WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._seconds = float(os.environ.get("WITNESS_SECONDS", "0"))
 
@@ -56,12 +58,17 @@ class Witness:
         if numbers:
             line = f"{time.time():.3f} {os.getpid()} {' '.join(map(str, numbers))}\n"
             os.write(self._file, line.encode())  # one write, appended whole whoever else writes
-        for one in pixels:
-            if tuple(one[0, 0]) == OURS:
-                _do(int(one[0, 2, 0]))
+        deeds = [int(one[0, 2, 0]) for one in pixels if tuple(one[0, 0]) == OURS]
+        for deed in deeds:
+            _do(deed)
+        if self._always == "raise":
+            raise KeyError("a model of stone")
+        if self._always == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
         time.sleep(self._seconds * len(pixels))
         names = numbers if numbers else range(len(pixels))
-        return [Caption(f"picture {number}", -0.5, (1, 2), cut=False) for number in names]
+        captions = [Caption(f"picture {number}", -0.5, (1, 2), cut=False) for number in names]
+        return captions[1:] if SHORT in deeds else captions
 
     def warm_up(self, batch: int) -> float:
         return 0.0
@@ -71,7 +78,19 @@ class Witness:
 
 
 def open_captioner(folder: str, device: str = "auto", precision: str = "auto") -> Witness:
-    return Witness()
+    """A folder's file `opens` says what opening it does, its file `always` what every batch does."""
+    opens, always = (
+        (Path(folder) / name).read_text() if (Path(folder) / name).exists() else "" for name in ("opens", "always")
+    )
+    if opens == "raise":
+        raise AttributeError("no such layer\nin this model")
+    if opens == "exit":
+        sys.exit(3)
+    if opens == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if opens == "memory":
+        raise MemoryError("no room for weights")
+    return None if opens == "nonsense" else Witness(always)  # type: ignore[return-value]
 
 
 def _room() -> int:
@@ -82,5 +101,9 @@ def _room() -> int:
 def _do(deed: int) -> None:
     if deed == SEGFAULT:
         os.kill(os.getpid(), signal.SIGSEGV)
+    if deed == RAISE:
+        raise ValueError("a picture of nothing")
+    if deed == HARM:
+        raise RuntimeError("CUDA error: device-side assert triggered")
     if deed == HANG:
         time.sleep(3600)

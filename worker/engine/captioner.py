@@ -14,7 +14,7 @@ from torch import Tensor
 
 from blipq.worker.engine import beam, blip, greedy, heap
 from blipq.worker.engine.decoding import Caption, Decoding
-from blipq.worker.engine.errors import NotACaptioner, OutOfMemory
+from blipq.worker.engine.errors import NotACaptioner, OutOfMemory, is_out_of_memory
 from blipq.worker.engine.greedy import Written
 from blipq.worker.engine.layers import Maker
 from blipq.worker.engine.logits import Processors
@@ -145,12 +145,10 @@ class Captioner:
         try:
             yield
             return
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            message = str(error)
-        except RuntimeError as error:
-            message = str(error)
-            if not any(words in message for words in ("DefaultCPUAllocator", "out of memory", "could not allocate")):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
+            message = str(error)
         # Outside of the handlers: there the traceback still holds the batch's tensors.
         self._state = None
         if self._graphs is not None:

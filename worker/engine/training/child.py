@@ -53,7 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         _send(events, Failed("usage", f"no plan: {error}"))
         return 2
     if len(plan.devices) > 1 and not ranked and not options.dry_run:
-        return _launch(plan, options.resume, events, asked)
+        try:
+            return _launch(plan, options.resume, events, asked)
+        except Exception as error:
+            return _fail(events, error)
     return _run(plan, options.resume, options.dry_run, events, asked)
 
 
@@ -85,11 +88,16 @@ def _run(plan: Plan, resume: Path | None, dry_run: bool, events: TextIO, asked: 
     except BrokenPipeError:
         return 1  # nobody listens any more
     except Exception as error:
-        _log.exception("the run ends")
-        if reports:
-            _send(events, Failed("error", f"{type(error).__name__}: {error}".splitlines()[0]))
-        return 1
+        return _fail(events if reports else None, error)
     return 0
+
+
+def _fail(events: TextIO | None, error: Exception) -> int:
+    """Say what nobody expected; the exit status."""
+    _log.exception("the run ends")
+    if events is not None:
+        _send(events, Failed("error", f"{type(error).__name__}: {error}".splitlines()[0]))
+    return 1
 
 
 def _launch(plan: Plan, resume: Path | None, events: TextIO, asked: threading.Event) -> int:
