@@ -62,12 +62,12 @@ def test_existing_sidecars_are_kept_replaced_or_added_to(
     assert (again.written, again.kept) == (0, 1)
 
 
-def test_a_sidecar_is_one_line_with_prefix_and_suffix(library: Any) -> None:
+def test_a_sidecar_has_the_captions_lines_with_prefix_and_suffix(library: Any) -> None:
     image = library.caption(library.photo("1.jpg"), "a dog")
     with library.ledger.write() as connection:
         edits.write_edit(connection, image, "two\nlines", "me")
     run(library, "txt", prefix="sks, ", suffix=", photo")
-    assert (library.folder / "1.txt").read_text() == "sks, two lines, photo\n"
+    assert (library.folder / "1.txt").read_text() == "sks, two\nlines, photo\n"
 
 
 def test_names_that_are_no_utf8_get_their_sidecar(library: Any, tmp_path: Path) -> None:
