@@ -101,7 +101,7 @@ def gc(dry_run: bool, unseen: bool, yes: bool, as_json: bool) -> None:
     if unseen and away and not dry_run:
         _ask_for_count(away.total(), "below " + ", ".join(folder for folder, _ in away.most_common(3)), yes=yes)
     done = forgetting.collect(ledger, asked, seen, unseen=unseen, dry_run=dry_run)
-    more = {"files": done.files, "bytes": done.bytes, "unseen": dict(done.unseen), "dry_run": dry_run}
+    more = {"files": done.files, "bytes": done.bytes, "absent": dict(done.unseen), "dry_run": dry_run}
     _report(done.rows, more, "would go" if dry_run else "collected", as_json=as_json)
     if done.files and not as_json:
         click.echo(f"{done.files:,} old logs and thumbnails ({done.bytes / 1e6:.1f} MB)")

@@ -60,7 +60,8 @@ def test_texts_beside_photos_come_in_as_a_persons(either_library: Any) -> None:
 def test_what_is_exported_comes_in_again(library: Any, tmp_path: Path) -> None:
     texts = ["=1+2", "a dog, a cat", 'say "é"\u2028']
     for at, text in enumerate(texts):
-        library.caption(library.photo(f"{at}.jpg"), text)
+        path = library.photo(f"{at}.jpg")
+        library.caption(path, text, sha256=identify(Path(os.fsdecode(path)).read_bytes()))
     for to, name in (("csv", "out.csv"), ("jsonl", "out.jsonl"), ("imagefolder", "set")):
         export(library.ledger, Settings(), Order(to, Selection(), tmp_path / name))
         done = take(library, tmp_path / name)

@@ -159,7 +159,7 @@ def test_the_commands_take_the_number_of_what_they_cannot_see(library: Any, blip
     kept = blipq("gc")
     assert (kept.returncode, f"3 photos under {disk} are not seen from here: kept" in kept.stderr) == (0, True)
     rehearsed = json.loads(blipq("gc", "--dry-run", "--json").stdout)
-    assert (rehearsed["photos"], rehearsed["unseen"]) == (0, {str(disk): 3})
+    assert (rehearsed["photos"], rehearsed["absent"]) == (0, {str(disk): 3})
     assert json.loads(blipq("gc", "--dry-run", "--unseen", "--json").stdout)["photos"] == 3
     # and takes them for no other number, nor without an answer
     for answer in ("", "y\n", "2\n"):
