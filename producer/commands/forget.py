@@ -106,11 +106,15 @@ def gc(dry_run: bool, unseen: bool, yes: bool, as_json: bool) -> None:
     if done.files and not as_json:
         click.echo(f"{done.files:,} old logs and thumbnails ({done.bytes / 1e6:.1f} MB)")
     for folder, photos in done.unseen.most_common(LISTED):
-        say(f"{photos:,} photos under {folder} are not seen from here: kept")
+        say(f"{_unseen(photos, f'under {folder}')}: kept")
     if len(done.unseen) > LISTED:
         say(f"and {sum(done.unseen.values()) - sum(n for _, n in done.unseen.most_common(LISTED)):,} more elsewhere")
     if unseen and dry_run and away:
         say(f"{away.total():,} of these photos are not seen from here")
+
+
+def _unseen(photos: int, where: str) -> str:
+    return f"{photos:,} photo{'s' * (photos != 1)} {where} {'are' if photos != 1 else 'is'} not seen from here"
 
 
 def _ask_for_count(count: int, where: str, *, yes: bool) -> None:
@@ -119,7 +123,7 @@ def _ask_for_count(count: int, where: str, *, yes: bool) -> None:
 
     if yes:
         return
-    say(f"{count:,} photos {where} are not seen from here; their captions go for good.")
+    say(f"{_unseen(count, where)}: the captions go for good.")
     try:
         typed = click.prompt(f"Type {count} to go on", default="", show_default=False, err=True)
     except click.Abort:
