@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from blipq.models.intake import Found, note_raw
 from blipq.models.results import Content, images
 from blipq.models.rows import among, insert_rows, update_rows, upsert
-from blipq.models.schema import file
+from blipq.models.schema import file, image
 
 
 def known(connection: Connection, found: Sequence[Found]) -> dict[str, int]:
@@ -34,6 +36,27 @@ def last_known(connection: Connection, paths: Sequence[str]) -> dict[str, int]:
         select(file.c.path, file.c.image_id).where(file.c.path.in_(paths), file.c.image_id.is_not(None))
     )
     return {row.path: row.image_id for row in rows}
+
+
+def by_hash(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    """Image ids, by SHA-256, of those of some contents (2,000 at most) that are known."""
+    rows = connection.execute(select(image.c.sha256, image.c.id).where(image.c.sha256.in_(hashes)))
+    return {bytes(row.sha256): row.id for row in rows}
+
+
+def copies(connection: Connection, image_ids: Iterable[int]) -> dict[int, list[bytes]]:
+    """The files of those of some images (2,000 at most) that several files hold, as the operating system knows them."""
+    several = select(file.c.image_id).where(file.c.image_id.in_(list(image_ids)), file.c.path.not_like("upload:%"))
+    several = several.group_by(file.c.image_id).having(func.count() > 1)
+    rows = connection.execute(
+        select(file.c.image_id, file.c.path, file.c.path_raw)
+        .where(file.c.image_id.in_(several), file.c.path.not_like("upload:%"))
+        .order_by(file.c.id)
+    )
+    found: dict[int, list[bytes]] = defaultdict(list)
+    for row in rows:
+        found[row.image_id].append(row.path_raw if row.path_raw is not None else os.fsencode(row.path))
+    return found
 
 
 def record(connection: Connection, contents: Sequence[tuple[Found, Content]]) -> dict[str, int]:

@@ -3,13 +3,14 @@ takes the person's caption back."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select
 
 from blipq.models.rows import among
-from blipq.models.schema import edit, image
+from blipq.models.schema import caption, edit, image
 
 CHUNK = 2000  # images a transaction
 
@@ -64,6 +65,37 @@ def current(connection: Connection, image_ids: Iterable[int]) -> dict[int, str |
     newest = select(func.max(edit.c.id)).where(edit.c.image_id.in_(list(image_ids))).group_by(edit.c.image_id)
     rows = connection.execute(select(edit.c.image_id, edit.c.text).where(edit.c.id.in_(newest)))
     return {row.image_id: row.text for row in rows}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is said of an image: a person's caption that counts, in which batch it came, and what models wrote."""
+
+    human: str | None = None
+    batch: str | None = None
+    models: tuple[str, ...] = ()
+
+
+def said(connection: Connection, image_ids: Iterable[int]) -> dict[int, Said]:
+    """What is said of some images (2,000 at most), of those of which anything is."""
+    ids = list(image_ids)
+    newest = select(func.max(edit.c.id)).where(edit.c.image_id.in_(ids)).group_by(edit.c.image_id)
+    people = connection.execute(select(edit.c.image_id, edit.c.text, edit.c.batch).where(edit.c.id.in_(newest)))
+    human = {row.image_id: (row.text, row.batch) for row in people if row.text is not None}
+    models: dict[int, list[str]] = defaultdict(list)
+    for row in connection.execute(select(caption.c.image_id, caption.c.text).where(caption.c.image_id.in_(ids))):
+        models[row.image_id].append(row.text)
+    found = {image_id: Said(models=tuple(texts)) for image_id, texts in models.items()}
+    for image_id, (text, batch) in human.items():
+        found[image_id] = Said(text, batch, tuple(models.get(image_id, ())))
+    return found
+
+
+def ever_said(connection: Connection, image_id: int) -> list[str]:
+    """Every text that a model or a person ever gave an image."""
+    people = select(edit.c.text).where(edit.c.image_id == image_id, edit.c.text.is_not(None))
+    models = select(caption.c.text).where(caption.c.image_id == image_id)
+    return [*connection.scalars(people), *connection.scalars(models)]
 
 
 def _lock(connection: Connection, image_ids: Iterable[int]) -> set[int]:

@@ -5,10 +5,25 @@ Every function takes one chunk, so that no transaction holds the database longer
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from blipq.models.control import ENDED, NoSuchJob
 from blipq.models.locks import lock_jobs
@@ -56,11 +71,26 @@ class Forgotten:
         return Forgotten(*(getattr(self, f.name) + getattr(more, f.name) for f in fields(self)))
 
 
+class KnownFile(NamedTuple):
+    """A file as it was last read. A tuple: a million of them go by."""
+
+    id: int
+    path: str
+    raw: bytes | None  # the name, where it is no UTF-8
+    size: int
+    mtime_ns: int
+    busy: bool  # an open job has it to do
+
+    @property
+    def file(self) -> bytes:
+        """The path as the operating system knows it."""
+        return self.raw if self.raw is not None else os.fsencode(self.path)
+
+
 def files_under(connection: Connection, path: str, after: int) -> list[int]:
     """Ids of the file `path`, or of those below it where it is a folder: the next 2,000 behind one."""
-    below = path.rstrip("/") + "/"
-    named = or_(file.c.path == path, func.substr(file.c.path, 1, len(below)) == below)
-    rows = connection.scalars(select(file.c.id).where(named, file.c.id > after).order_by(file.c.id).limit(CHUNK))
+    chosen = select(file.c.id).where(_named(path), file.c.id > after)
+    rows = connection.scalars(chosen.order_by(file.c.id).limit(CHUNK))
     return list(rows)
 
 
@@ -183,21 +213,37 @@ def run_folders(connection: Connection, job_id: int) -> list[str]:
     return list(connection.scalars(select(run.c.folder).where(run.c.job_id == job_id, run.c.folder.is_not(None))))
 
 
-def files_after(connection: Connection, after: int) -> list[tuple[int, str, bytes | None]]:
-    """The next 2,000 files on disk (id, path, raw name) that no open job has to do."""
-    open_item = (
+def files_after(connection: Connection, after: int, below: str | None = None) -> list[KnownFile]:
+    """The next 2,000 files on disk behind an id; `below` a folder, or that very file."""
+    busy = (
         select(item.c.id)
         .join(job, job.c.id == item.c.job_id)
         .where(item.c.file_id == file.c.id, job.c.state.not_in(ENDED))
         .exists()
     )
-    rows = connection.execute(
-        select(file.c.id, file.c.path, file.c.path_raw)
-        .where(file.c.id > after, file.c.path.not_like("upload:%"), ~open_item)
-        .order_by(file.c.id)
-        .limit(CHUNK)
-    )
-    return [tuple(row) for row in rows]
+    query = _known(busy).where(file.c.id > after, file.c.path.not_like("upload:%"))
+    if below is not None:
+        query = query.where(_named(below))
+    return [KnownFile._make(row) for row in connection.execute(query.order_by(file.c.id).limit(CHUNK))]
+
+
+def is_file(connection: Connection, path: str) -> bool:
+    """Whether a path is known as a file's."""
+    return connection.scalar(select(file.c.id).where(file.c.path == path)) is not None
+
+
+def files_by_id(connection: Connection, ids: Collection[int]) -> list[KnownFile]:
+    """Some files (2,000 at most), without asking for jobs."""
+    return [KnownFile._make(row) for row in connection.execute(_known(false()).where(file.c.id.in_(ids)))]
+
+
+def _known(busy: ColumnElement[bool]) -> Select[Any]:
+    return select(file.c.id, file.c.path, file.c.path_raw, file.c.size, file.c.mtime_ns, busy)
+
+
+def _named(path: str) -> ColumnElement[bool]:
+    below = path.rstrip("/") + "/"
+    return or_(file.c.path == path, func.substr(file.c.path, 1, len(below)) == below)
 
 
 def orphans(connection: Connection, after: int) -> list[int]:

@@ -50,6 +50,7 @@ class Recipe:
             (-100 <= self.length_penalty <= 100, "--length-penalty takes -100 to 100"),
             (0 <= self.no_repeat_ngram_size <= 100, "--no-repeat-ngram-size takes 0 (off) to 100"),
             (len(self.prompt) <= 1000, "--prompt takes at most 1,000 characters"),
+            (_is_text(self.prompt), "--prompt is no UTF-8, or holds a NUL"),
             (not (self.do_sample and self.num_beams > 1), "sampling and beams do not go together: leave one out"),
         )
         for holds, message in checks:
@@ -65,6 +66,11 @@ class Recipe:
     def hash(self) -> bytes:
         """32 bytes that two recipes share exactly when they ask for the same."""
         return hashlib.sha256(json.dumps(asdict(self.canonical()), sort_keys=True).encode()).digest()
+
+
+def _is_text(text: str) -> bool:
+    """Whether a database takes it: half a character comes of bytes that are no UTF-8, and of some JSON."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def record(connection: Connection, asked: Recipe, name: str) -> int:

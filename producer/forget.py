@@ -5,7 +5,6 @@ A person's photos on disk are never touched; copies that are ours alone (thumbna
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import time
@@ -13,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from blipq.models import forget as rows
 from blipq.models.database import Ledger
 from blipq.models.forget import Forgotten, StillWanted
+from blipq.producer.presence import Presence
 from blipq.settings import Settings
 
 DAY = 86_400.0
@@ -29,15 +30,14 @@ OLD_LOGS = 30 * DAY
 OLD_UPLOADS = 3600.0
 UPLOADS = "uploads"  # pictures that came by HTTP to be kept
 THUMBNAILS = "thumbs"  # of the pages, by side and content
-_MOUNTS = ("/media", "/mnt", "/run/media", "/Volumes")  # what is not there below these is a disk that is not plugged in
 
 
 @dataclass
 class Collected:
-    """What a garbage collection took out, and what it left because its disk seems not to be there."""
+    """What a garbage collection took out, and what it left because it is not seen from here."""
 
     rows: Forgotten = field(default_factory=Forgotten)
-    absent: Counter[str] = field(default_factory=Counter)  # folder: photos below it
+    unseen: Counter[str] = field(default_factory=Counter)  # folder: photos below it that were kept
     files: int = 0  # of ours: old logs and thumbnails
     bytes: int = 0
 
@@ -68,6 +68,12 @@ def forget_path(ledger: Ledger, settings: Settings, path: str, *, dry_run: bool)
     return gone
 
 
+def is_photo(ledger: Ledger, path: str) -> bool:
+    """Whether a path is a photo's own, and no folder's."""
+    with ledger.read() as connection:
+        return rows.is_file(connection, path)
+
+
 def forget_job(ledger: Ledger, job_id: int, *, dry_run: bool) -> tuple[Forgotten, list[str]]:
     """Forget a job that is over and the captions that it alone asked for; its photos and what people wrote stay.
 
@@ -87,13 +93,14 @@ def forget_job(ledger: Ledger, job_id: int, *, dry_run: bool) -> tuple[Forgotten
     return gone, folders
 
 
-def collect(ledger: Ledger, settings: Settings, *, dry_run: bool) -> Collected:
+def collect(ledger: Ledger, settings: Settings, seen: Presence, *, unseen: bool = False, dry_run: bool) -> Collected:
     """Take out files that are gone from disk, contents that no file holds, old workers, uploads, thumbnails and logs.
 
-    What a person has edited stays, wherever its photo went.
+    `seen` is a look at all files; with `unseen` those go too that it could not see from here. What a person has edited
+    stays, wherever its photo went.
     """
-    collected = Collected()
-    _collect_files(ledger, collected, dry_run=dry_run)
+    collected = Collected(unseen=Counter() if unseen else seen.told())
+    _collect_files(ledger, collected, seen, unseen=unseen, dry_run=dry_run)
     _collect_orphans(ledger, collected, dry_run=dry_run)
     while True:
         with _transaction(ledger, dry_run) as connection:
@@ -109,26 +116,15 @@ def collect(ledger: Ledger, settings: Settings, *, dry_run: bool) -> Collected:
     return collected
 
 
-def _collect_files(ledger: Ledger, collected: Collected, *, dry_run: bool) -> None:
-    last = 0
-    while True:
-        with ledger.read() as connection:
-            page = rows.files_after(connection, last)
-        if not page:
-            return
-        gone = []
-        for file_id, path, raw in page:
-            if _is_there(raw if raw is not None else os.fsencode(path)):
-                continue
-            disk = absent_disk(str(Path(path).parent))
-            if disk is None:
-                gone.append(file_id)
-            else:
-                collected.absent[disk] += 1
-        if gone:
-            with _transaction(ledger, dry_run) as connection:
-                collected.rows += rows.forget_files(connection, gone, keep_edited=True)
-        last = page[-1][0]
+def _collect_files(ledger: Ledger, collected: Collected, seen: Presence, *, unseen: bool, dry_run: bool) -> None:
+    away = [ids for ids in seen.unseen().values() if unseen]
+    for ids in chain(seen.gone(ledger), *map(_chunks, away)):
+        with _transaction(ledger, dry_run) as connection:
+            collected.rows += rows.forget_files(connection, ids, keep_edited=True)
+
+
+def _chunks(ids: list[int]) -> Iterator[list[int]]:
+    return (ids[at : at + rows.CHUNK] for at in range(0, len(ids), rows.CHUNK))
 
 
 def _collect_orphans(ledger: Ledger, collected: Collected, *, dry_run: bool) -> None:
@@ -152,41 +148,15 @@ def _collect_own_files(settings: Settings, collected: Collected, *, dry_run: boo
     old = time.time() - OLD_LOGS
     for folder, pattern in ((settings.home / "log", "*.log.*"), (settings.home / THUMBNAILS, "**/*")):
         for path in folder.glob(pattern):
-            seen = path.lstat()
+            try:
+                seen = path.lstat()
+            except FileNotFoundError:  # the pages tidy up too
+                continue
             if stat.S_ISREG(seen.st_mode) and max(seen.st_mtime, seen.st_atime) < old:
                 collected.files += 1
                 collected.bytes += seen.st_size
                 if not dry_run:
                     path.unlink(missing_ok=True)
-
-
-def absent_disk(folder: str) -> str | None:
-    """The folder where a disk seems not to be mounted, above a folder of photos; None where they are really gone.
-
-    A mount point without its disk is an empty folder, or none at all below /media, /mnt and their like.
-    """
-    there = Path(folder)
-    while not there.is_dir():
-        there = there.parent
-    for mounts in _MOUNTS:
-        depth = len(Path(mounts).parts)
-        if there.parts[:depth] == Path(mounts).parts and len(there.parts) <= depth + 1 and str(there) != folder:
-            return str(Path(*Path(folder).parts[: len(there.parts) + 1]))
-    try:
-        empty = next(there.iterdir(), None) is None
-    except OSError:
-        return str(there)
-    return str(there) if empty else None
-
-
-def _is_there(path: bytes) -> bool:
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:  # no permission, a disk that fails: it may well be there
-        return True
-    return True
 
 
 @contextmanager

@@ -1,110 +1,168 @@
-"""Captions that people wrote elsewhere come in as theirs: text files beside photos, JSON lines, CSV."""
+"""Captions that people wrote elsewhere come in as theirs, where they say something else than the ledger does.
+
+First each text finds the content of its photo; then what was written of one content, through all of its files, is
+weighed at once. A caption belongs to a content: where two photos of one content come with different words, neither is
+taken, since the other would be lost.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 from blipq.models import contents, edits
 from blipq.models.database import Ledger
+from blipq.models.edits import Said
 from blipq.models.intake import Found
 from blipq.models.results import Content
 from blipq.producer.edit import author, new_batch
 from blipq.producer.errors import UserError
-from blipq.producer.export.sidecar import read_text, reason
-from blipq.producer.export.tabular import plain_cell
-from blipq.producer.scan import Refused, look, scan
+from blipq.producer.import_conflicts import BATCH, NOBODY, Judge
+from blipq.producer.import_sources import TABLES, Given, Left, read
+from blipq.producer.import_spool import Spool, Written
+from blipq.producer.scan import Refused, display, look
+from blipq.producer.wording import words
 
 CHUNK = 1000  # captions a transaction, and pictures that one process identifies
 LISTED = 20
-PICTURE_COLUMNS = ("path", "file_name", "filename", "image", "image_path", "photo", "picture", "img", "file")
-CAPTION_COLUMNS = ("caption", "text", "captions", "texts", "sentences", "description")
-TABLES = ("metadata.jsonl", "metadata.csv")  # what makes a folder an imagefolder
-
-
-@dataclass(frozen=True)
-class Given:
-    """A photo's path and what somebody wrote of it."""
-
-    path: bytes
-    text: str
 
 
 @dataclass
 class Imported:
-    """What came of an import."""
+    """What came of an import: `found` is the sum of all the other counts but `failed`."""
 
     batch: str
     found: int = 0
     changed: int = 0
-    known: int = 0  # had that caption already
-    failed: int = 0
+    known: int = 0  # say what the ledger says already
+    unknown: int = 0  # of photos that are neither here nor in the ledger
+    conflict: int = 0
+    empty: int = 0
+    bad: int = 0
     reasons: list[tuple[str, str]] = field(default_factory=list)
 
-    def refuse(self, path: str, why: str) -> None:
-        """Count a caption that could not be taken, and remember why."""
-        self.failed += 1
+    @property
+    def failed(self) -> int:
+        """Texts that could not be taken."""
+        return self.unknown + self.conflict + self.empty + self.bad
+
+    def refuse(self, where: str, kind: str, why: str) -> None:
+        """Count a text that could not be taken, and remember why."""
+        setattr(self, kind, getattr(self, kind) + 1)
         if len(self.reasons) < LISTED:
-            self.reasons.append((path, why))
+            self.reasons.append((where, why))
 
 
 def import_captions(
     ledger: Ledger, paths: Sequence[str], extension: str, author_name: str | None, *, dry_run: bool
 ) -> Imported:
-    """Take captions in as one batch of a person's edits; a photo that has the same one already is left.
+    """Take captions in as one batch of a person's edits; what the ledger says already makes none.
 
     Raises UserError where there is nothing to read, or a table has no columns for photos and captions.
     """
-    imported = Imported(new_batch("import"))
-    given = _given(paths, extension)
-    while page := list(islice(given, CHUNK)):
-        wanted = []
-        for one in page:
-            if isinstance(one, Refused):
-                imported.refuse(one.path, one.reason)
-            else:
-                wanted.append(one)
-        imported.found += len(wanted)
-        _take_in(ledger, wanted, author_name or author(), imported, dry_run=dry_run)
-    if not imported.found and not imported.failed:
-        raise UserError(f"no captions in {' '.join(paths)}: looked for {extension} beside photos, and for {TABLES[0]}")
+    imported = Imported(new_batch(BATCH))
+    with Spool() as spool:
+        given = read(paths, extension)
+        while page := list(islice(given, CHUNK)):
+            imported.found += len(page)
+            spool.add(_placed(ledger, page, imported, dry_run=dry_run))
+        if not imported.found:
+            raise UserError(
+                f"no captions in {' '.join(paths)}: looked for {extension} beside photos, and for {TABLES[0]}"
+            )
+        judge = Judge(extension)
+        together = spool.contents()
+        while several := list(islice(together, CHUNK)):
+            _take_in(ledger, several, judge, author_name or author(), imported, dry_run=dry_run)
     return imported
 
 
-def _take_in(ledger: Ledger, given: Sequence[Given], who: str, imported: Imported, *, dry_run: bool) -> None:
-    looked = [(one, look(one.path)) for one in given]
-    found = [seen for _, seen in looked if isinstance(seen, Found)]
+def _placed(ledger: Ledger, page: Sequence[Given | Left], imported: Imported, *, dry_run: bool) -> list[Written]:
+    """The texts of a page whose photos' contents are known now; the others are counted."""
+    for one in page:
+        if isinstance(one, Left):
+            imported.refuse(one.where, one.kind, one.reason)
+    given = [one for one in page if isinstance(one, Given)]
+    keys, lost = _keys(ledger, list(dict.fromkeys(photo for one in given for photo in one.photos)), dry_run=dry_run)
     with ledger.read() as connection:
-        images = contents.known(connection, found)
-        lost = [seen.path for _, seen in looked if isinstance(seen, Refused)]
-        images |= contents.last_known(connection, lost)  # on a disk that is not there now, or of another host
-    fresh, bad = _identify([seen for seen in found if seen.path not in images])
-    with ledger.read() if dry_run else ledger.write() as connection:
-        if not dry_run:
-            images |= contents.record(connection, fresh)
-        texts: dict[int, str | None] = {}
-        for one, seen in looked:
-            image_id = images.get(seen.path)
-            if image_id is not None:
-                texts[image_id] = one.text
-            elif isinstance(seen, Refused) or seen.path in bad:
-                imported.refuse(seen.path, seen.reason if isinstance(seen, Refused) else bad[seen.path])
-        if dry_run:
-            now = edits.current(connection, texts)
-            changed = sum(now.get(image_id) != text for image_id, text in texts.items())
-            imported.changed += changed + len(fresh)
+        several = [keys[photo] for one in given if len(one.photos) > 1 for photo in one.photos if photo in keys]
+        said = edits.said(connection, [int(key) for key in several if key.isdecimal()])
+    placed = []
+    for one in given:
+        photos = [photo for photo in one.photos if photo in keys]
+        if len(photos) > 1:
+            photos = _meant(photos, keys, said, one.text)
+        if len(photos) == 1:
+            placed.append(Written(keys[photos[0]], photos[0], one.text, one.where, one.in_table))
+        elif photos:
+            names = [display(os.path.basename(photo)) for photo in photos]
+            why = f"it may be of {' or '.join(names)}: call it {names[0]}.… as its photo"
+            imported.refuse(one.where, "conflict", why)
         else:
-            changed = edits.write_edits(connection, texts, who, imported.batch)
-            imported.changed += changed
-        imported.known += len(texts) - changed
+            kind, why = lost[one.photos[0]]
+            imported.refuse(one.where, kind, f"{display(one.photos[0])}: {why}")
+    return placed
+
+
+def _meant(photos: Sequence[bytes], keys: Mapping[bytes, str], said: Mapping[int, Said], text: str) -> list[bytes]:
+    """Of which of some photos of one name a text is: of the one that has it as its caption, or alone has a caption."""
+    of = {photo: said.get(int(keys[photo]), NOBODY) if keys[photo].isdecimal() else NOBODY for photo in photos}
+    named = [
+        photo for photo in photos if words(text) in {words(each) for each in (of[photo].human or "", *of[photo].models)}
+    ]
+    captioned = [photo for photo in photos if of[photo] != NOBODY]
+    return next((some for some in (named[:1], captioned) if len(some) == 1), list(photos))
+
+
+def _keys(
+    ledger: Ledger, photos: Sequence[bytes], *, dry_run: bool
+) -> tuple[dict[bytes, str], dict[bytes, tuple[str, str]]]:
+    """What names each photo's content, an image's id or else a hash; and kind and reason where that cannot be told."""
+    looked = {photo: look(photo) for photo in photos}
+    found = {photo: seen for photo, seen in looked.items() if isinstance(seen, Found)}
+    with ledger.read() as connection:
+        by_path = contents.known(connection, list(found.values()))
+        absent = [seen.path for seen in looked.values() if isinstance(seen, Refused)]
+        by_path |= contents.last_known(connection, absent)  # on a disk that is not there now, or of another host
+    fresh, bad = _identify([seen for seen in found.values() if seen.path not in by_path])
+    keys = {photo: str(by_path[seen.path]) for photo, seen in looked.items() if seen.path in by_path}
+    if dry_run:
+        with ledger.read() as connection:
+            known = contents.by_hash(connection, [content.sha256 for _, content in fresh])
+        named = {one.path: str(known.get(content.sha256, f"new {content.sha256.hex()}")) for one, content in fresh}
+    else:
+        with ledger.write() as connection:
+            named = {path: str(image_id) for path, image_id in contents.record(connection, fresh).items()}
+    keys |= {photo: named[seen.path] for photo, seen in found.items() if seen.path in named}
+    lost = {photo: ("unknown", seen.reason) for photo, seen in looked.items() if isinstance(seen, Refused)}
+    lost |= {photo: ("bad", bad[seen.path]) for photo, seen in found.items() if seen.path in bad}
+    return keys, lost
+
+
+def _take_in(
+    ledger: Ledger, several: Sequence[list[Written]], judge: Judge, who: str, imported: Imported, *, dry_run: bool
+) -> None:
+    ids = [int(together[0].key) for together in several if together[0].key.isdecimal()]
+    with ledger.read() as connection:
+        said, copies = edits.said(connection, ids), contents.copies(connection, ids)
+    texts: dict[int, str | None] = {}
+    for together in several:
+        image_id = int(together[0].key) if together[0].key.isdecimal() else 0
+        verdict = judge.weigh(together, said.get(image_id, NOBODY), copies.get(image_id, ()))
+        imported.known += verdict.known
+        for one, why in verdict.conflicts:
+            imported.refuse(one.where, "conflict", why)
+        if verdict.text is not None:
+            imported.changed += 1
+            texts[image_id] = verdict.text
+    if texts and not dry_run:
+        with ledger.write() as connection:
+            edits.write_edits(connection, texts, who, imported.batch)
 
 
 def _identify(found: Sequence[Found]) -> tuple[list[tuple[Found, Content]], dict[str, str]]:
@@ -124,87 +182,3 @@ def _identify(found: Sequence[Found]) -> tuple[list[tuple[Found, Content]], dict
         else:
             bad[one.path] = said["message"]
     return good, bad
-
-
-def _given(paths: Iterable[str], extension: str) -> Iterator[Given | Refused]:
-    for name in paths:
-        path = Path(name).absolute()
-        if path.is_dir():
-            tables = [path / table for table in TABLES if (path / table).is_file()]
-            yield from _rows(tables[0]) if tables else _sidecars(path, extension)
-        elif path.is_file():
-            if not os.access(path, os.R_OK):
-                raise UserError(f"{name}: may not be read (permission)")
-            yield from _rows(path)
-        else:
-            raise UserError(f"{name}: not there")
-
-
-def _sidecars(folder: Path, extension: str) -> Iterator[Given | Refused]:
-    ending = os.fsencode(extension)
-    for seen in scan([str(folder)]):
-        if isinstance(seen, Refused):
-            continue
-        photo = seen.raw if seen.raw is not None else os.fsencode(seen.path)
-        # The full name first: where 1.jpg and 1.png lie together, 1.txt is 1.jpg's and 1.png.txt is 1.png's.
-        for path in (photo + ending, os.path.splitext(photo)[0] + ending):
-            try:
-                text = read_text(path)
-            except (OSError, UnicodeDecodeError) as error:
-                yield Refused(seen.path, reason(error))
-                break
-            if text is not None:
-                yield _clean(photo, seen.path, text)
-                break
-
-
-def _rows(path: Path) -> Iterator[Given | Refused]:
-    readers = {".jsonl": _json_lines, ".csv": _csv_rows}
-    if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: captions are read from folders, .jsonl and .csv")
-    columns: tuple[str, str] | None = None
-    for number, row in readers[path.suffix.lower()](path):
-        where = f"{path}, line {number}"
-        if not isinstance(row, Mapping):
-            yield Refused(where, "no JSON object")
-            continue
-        if columns is None:
-            columns = _columns(path, row)
-        photo, text = row.get(columns[0]), row.get(columns[1])
-        if isinstance(text, list):
-            text = text[0] if text else ""
-        if not isinstance(photo, str) or not isinstance(text, str):
-            yield Refused(where, f"no {columns[0]} or no {columns[1]}")
-            continue
-        absolute = os.path.abspath(path.parent / photo)
-        yield _clean(os.fsencode(absolute), absolute, text)
-
-
-def _clean(photo: bytes, shown: str, text: str) -> Given | Refused:
-    line = " ".join(text.split())
-    return Given(photo, line) if line else Refused(shown, "its caption is empty")
-
-
-def _columns(path: Path, row: Mapping[str, Any]) -> tuple[str, str]:
-    found = [next((name for name in names if name in row), None) for names in (PICTURE_COLUMNS, CAPTION_COLUMNS)]
-    if found[0] is None or found[1] is None:
-        what = "photos" if found[0] is None else "captions"
-        wanted = PICTURE_COLUMNS if found[0] is None else CAPTION_COLUMNS
-        raise UserError(f"{path} has no column for {what}: it has {', '.join(row)}; call one of them {wanted[0]}")
-    return found[0], found[1]
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with open(path, encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError:
-                    yield number, None
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as lines:
-        for number, row in enumerate(csv.DictReader(lines), 2):
-            yield number, {name: plain_cell(value or "") for name, value in row.items() if isinstance(name, str)}

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from blipq.models.results import Failed
@@ -23,7 +23,8 @@ KINDS = ("missing", "io")
 class Storage:
     """Holds unreadable files back until it is clear whether they are gone or their disk is. One a worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience
         self._doubtful: dict[int, list[tuple[Task, BadImage]]] = defaultdict(list)
         self._since: dict[int, float] = {}  # when a job was first put off, with nothing read since
 
@@ -36,7 +37,9 @@ class Storage:
             return False
         since = self._since.setdefault(job_id, time.monotonic())
         only_missing = all(one.kind == "missing" for _, one in doubtful)
-        return not (only_missing and time.monotonic() - since > PATIENCE_SECONDS and _any_there(task))
+        patient = time.monotonic() - since > self._patience
+        # A disk may be mounted anywhere below what was enqueued: files that are gone with their folder are not seen.
+        return not (only_missing and patient and _any_there(task) and _answered(_folders(doubtful), all))
 
     def release(self, task: Task) -> list[Settled]:
         """A picture could be read: what was held back of its job are failures, unless its disk went meanwhile."""
@@ -76,12 +79,18 @@ def _any_there(task: Task) -> bool:
     return _answered(roots)
 
 
-def _answered(roots: Sequence[Path]) -> bool:
+def _folders(doubtful: Sequence[tuple[Task, BadImage]]) -> list[Path]:
+    """The folders in which files are missing."""
+    paths = (task.work.raw or os.fsencode(task.work.path) for task, _ in doubtful)
+    return [Path(os.fsdecode(folder)) for folder in sorted({path.rpartition(b"/")[0] for path in paths})]
+
+
+def _answered(roots: Sequence[Path], which: Callable[[Iterable[bool]], bool] = any) -> bool:
     """Look from a thread that is left behind where the disk does not answer: a dead network disk blocks for ever."""
     found = threading.Event()
 
     def look() -> None:
-        if any(_holds_anything(root) for root in roots):
+        if which(_holds_anything(root) for root in roots):
             found.set()
 
     looking = threading.Thread(target=look, daemon=True)

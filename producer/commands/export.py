@@ -62,8 +62,8 @@ def export(job: int | None, where: str | None, **options: Any) -> None:
         raise UserError(f"{options['output'] or 'stdout'} cannot be written: {error.strerror}") from None
     for path, reason in outcome.reasons:
         say(f"left {path}: {reason}")
-    if outcome.failed > len(outcome.reasons):
-        say(f"and {outcome.failed - len(outcome.reasons):,} more")
+    if outcome.unnamed:
+        say(f"and {outcome.unnamed:,} more")
     if options["as_json"]:
         _emit(outcome)
     elif not options["quiet"]:
@@ -98,6 +98,7 @@ def _emit(outcome: Any) -> None:
     from dataclasses import asdict
 
     values = asdict(outcome)
+    del values["unnamed"]
     values["reasons"] = [{"path": path, "reason": reason} for path, reason in outcome.reasons]
     emit_json(values)
 

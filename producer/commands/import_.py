@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -15,12 +16,14 @@ from blipq.producer.output import emit_json, say
 @click.option("--author", help="Whose captions they are; your account's name if not given.")
 @click.option("--dry-run", is_flag=True, help="Say what would come in; do nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="Name no captions that could not be taken.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout: batch, changed, known, failed.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout: batch, and a count of each kind.")
 def import_(paths: tuple[str, ...], extension: str, author: str | None, **options: bool) -> None:
     """Take in captions that people wrote: photo.txt beside photos, a Hugging Face imagefolder, .jsonl or .csv.
 
-    They count as a person's, which no job overwrites. Tables need a column path (or file_name, image ...) and a column
-    caption (or text ...); relative paths start at the table. `blipq edit --undo BATCH` takes an import back.
+    They count as a person's, which no job overwrites. What says what the ledger says already, or what a model wrote, is
+    left. Where two photos of one content come with different words, neither is taken and both are named. Tables need a
+    column path (or file_name, image ...) and a column caption (or text ...); relative paths start at the table.
+    `blipq edit --undo BATCH` takes an import back.
 
     \b
     blipq import ./train_images
@@ -40,14 +43,22 @@ def import_(paths: tuple[str, ...], extension: str, author: str | None, **option
         if done.failed > len(done.reasons):
             say(f"and {done.failed - len(done.reasons):,} more")
     if options["as_json"]:
-        names = ("batch", "found", "changed", "known", "failed")
+        names = ("batch", "found", "changed", "known", "unknown", "conflict", "empty", "bad", "failed")
         emit_json({name: getattr(done, name) for name in names} | {"dry_run": options["dry_run"]})
-    elif options["dry_run"]:
-        click.echo(
-            f"{done.changed:,} captions would come in, {done.known:,} are known, {done.failed:,} cannot be taken"
-        )
     else:
-        back = f"; blipq edit --undo {done.batch} takes it back" if done.changed else ""
-        said = f"{done.changed:,} caption{'s' * (done.changed != 1)} came in"
-        click.echo(f"{said}, {done.known:,} known before, {done.failed:,} could not be taken{back}")
+        click.echo(_last_line(done, dry_run=options["dry_run"]))
     sys.exit(1 if done.failed else 0)
+
+
+def _last_line(done: Any, *, dry_run: bool) -> str:
+    came = "would come in" if dry_run else "came in"
+    counts = {
+        "say nothing new": done.known,
+        "of unknown photos": done.unknown,
+        "in conflict": done.conflict,
+        "empty": done.empty,
+        "unreadable": done.bad,
+    }
+    said = [f"{count:,} {name}" for name, count in counts.items() if count or name == "say nothing new"]
+    back = f"; blipq edit --undo {done.batch} takes it back" if done.changed and not dry_run else ""
+    return f"found {done.found:,} caption{'s' * (done.found != 1)}: {done.changed:,} {came}, {', '.join(said)}{back}"

@@ -29,7 +29,7 @@ main{{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(10
 figure{{margin:0;background:var(--card);border-radius:.6rem;overflow:hidden;box-shadow:0 1px 3px var(--edge)}}
 img{{display:block;width:100%;aspect-ratio:4/3;object-fit:cover;background:var(--edge)}}
 .none{{display:grid;place-items:center;aspect-ratio:4/3;color:var(--soft);background:var(--edge)}}
-figcaption{{padding:.7rem .85rem}} small{{display:block;color:var(--soft);overflow-wrap:anywhere}}
+figcaption{{padding:.7rem .85rem;white-space:pre-line}} small{{display:block;color:var(--soft);overflow-wrap:anywhere}}
 </style></head><body>
 <header><h1>{title}</h1><span class="soft">page {number}</span></header>
 """

@@ -17,6 +17,7 @@ from blipq.producer.export.outcome import Outcome
 from blipq.producer.export.place import Place
 from blipq.producer.export.sidecar import reason
 from blipq.producer.scan import display
+from blipq.producer.wording import tidy
 
 METADATA = "metadata.jsonl"
 
@@ -35,7 +36,7 @@ def write_imagefolder(photos: Iterable[Photo], folder: Path, place: Place, link:
             except OSError as error:
                 outcome.refuse(photo.path, reason(error))
                 continue
-            row = {"file_name": name, "text": " ".join(photo.caption.split())}
+            row = {"file_name": name, "text": tidy(photo.caption)}
             out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             outcome.written += 1
 

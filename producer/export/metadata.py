@@ -21,6 +21,7 @@ from blipq.models.selection import Photo
 from blipq.producer.export.aside import aside
 from blipq.producer.export.container import packet_of, picture_of, put_together, take_apart
 from blipq.producer.export.outcome import Outcome
+from blipq.producer.export.own_words import own_words
 from blipq.producer.export.packet import BadXmp, described
 from blipq.producer.export.part import NoPlace
 from blipq.producer.export.sidecar import reason
@@ -32,6 +33,10 @@ class _Changed(Exception):
     """The file is no longer the one that was captioned."""
 
 
+class _Kept(Exception):
+    """The file holds a person's words where no caption is written; the message says where."""
+
+
 def write_metadata(photos: Iterable[Photo], ledger: Ledger, max_bytes: int, existing: str, outcome: Outcome) -> None:
     """Write each caption into its photo as `dc:description`. What cannot be written safely is left and counted."""
     sizes: list[dict[str, int]] = []
@@ -41,6 +46,8 @@ def write_metadata(photos: Iterable[Photo], ledger: Ledger, max_bytes: int, exis
                 size = _describe(photo, max_bytes, existing)
             except (NoPlace, BadXmp) as error:
                 outcome.refuse(photo.path, str(error))
+            except _Kept as where:
+                outcome.keep(photo.path, f"it holds words of its own ({where})")
             except _Changed:
                 outcome.refuse(photo.path, "it changed since it was captioned: enqueue it again")
             except OSError as error:
@@ -70,6 +77,8 @@ def _describe(photo: Photo, max_bytes: int, existing: str) -> int | None:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened:
         data = opened.read()
     parts = take_apart(data)
+    if existing == "skip" and (where := own_words(parts)) is not None:
+        raise _Kept(where)
     packet = described(packet_of(parts), photo.caption, existing)
     if packet is None:
         return None

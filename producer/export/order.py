@@ -12,6 +12,7 @@ from blipq.models.database import Ledger
 from blipq.models.selection import Photo, Selection, ends, photos
 from blipq.producer.errors import UserError
 from blipq.producer.export.aside import writing
+from blipq.producer.export.copies import Copies
 from blipq.producer.export.html import write_html
 from blipq.producer.export.imagefolder import write_imagefolder
 from blipq.producer.export.metadata import write_metadata
@@ -59,7 +60,9 @@ def export(ledger: Ledger, settings: Settings, order: Order) -> Outcome:
             return outcome
         place = Place(order.into, ends(connection, order.selection))
         if order.to == "txt":
-            write_sidecars(chosen, place, order.extension, order.existing, outcome)
+            copies = Copies(connection, order.prefix, order.suffix)
+            chosen = copies.noted(chosen) if order.existing == "replace" else chosen
+            write_sidecars(chosen, place, order.extension, order.existing, copies, outcome)
         elif order.to == "xmp":
             write_xmp(chosen, place, order.existing, outcome)
         elif order.to == "metadata":

@@ -13,15 +13,23 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from blipq.producer.export.sidecar import merged
+from blipq.producer.export.stock import says
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _DC = "http://purl.org/dc/elements/1.1/"
 _LANG = "http://www.w3.org/XML/1998/namespace lang"
+PLAIN = "dc:description"
+FILLING = b"\0 \t\r\n"
 _HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
 _TAIL = '</x:xmpmeta>\n<?xpacket end="w"?>\n'
 _START = re.compile(rb"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
 _END = re.compile(rb"</[^>]*>")
 _DECLARATION = re.compile(r"\s*<\?xml\s[^>]*\?>")
+# Properties, of whatever name space, that hold a person's words about a picture.
+_WORDS = {
+    *("description", "title", "headline", "caption", "captionabstract", "caption-abstract", "abstract", "notes"),
+    *("imagedescription", "usercomment", "comment", "comments", "alttextaccessibility", "extdescraccessibility"),
+}
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _BOMS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"))
 _ENCODINGS = (*_BOMS, (codecs.BOM_UTF16_BE, "utf-16"), (b"", "utf-8-sig"))
@@ -41,7 +49,10 @@ class _Found:
     alt_start: int | None = None  # behind <rdf:Alt>
     default: tuple[int, int] | None = None  # <rdf:li xml:lang="x-default">
     text: str = ""  # of that li
-    others: str = ""  # of the lis in other languages
+    others: str = ""  # in other languages, or not in a li
+    several: bool = False  # more than one dc:description
+    attribute: bool = False  # the description is an attribute
+    elsewhere: str | None = None  # where words stand that are no dc:description as XMP has it
 
 
 def described(packet: bytes | None, caption: str, existing: str) -> bytes | None:
@@ -49,11 +60,17 @@ def described(packet: bytes | None, caption: str, existing: str) -> bytes | None
 
     `existing` (skip, replace, append) says what becomes of a description that is there. Raises BadXmp.
     """
-    if packet is None or not packet.strip(b"\0 \t\r\n"):
+    if packet is None or not packet.strip(FILLING):
         return f"{_HEAD}{_rdf(_description('', _FORBIDDEN.sub(' ', caption)))}{_TAIL}".encode()
     text = _decoded(packet)
     found = _read(text)
-    there = found.text or (found.others if existing == "skip" else "")
+    if existing == "skip" and (found.text or found.others or found.elsewhere):
+        return None
+    if found.several:
+        raise BadXmp("its XMP holds several descriptions")
+    if found.attribute:
+        raise BadXmp("its XMP holds the description as an attribute, which no standard knows")
+    there = found.text or (found.others if existing == "append" and found.alt_start is None else "")
     wanted = merged(there, _FORBIDDEN.sub(" ", caption), existing)
     return None if wanted is None else _spliced(text, found, wanted)
 
@@ -61,6 +78,18 @@ def described(packet: bytes | None, caption: str, existing: str) -> bytes | None
 def description(packet: bytes) -> str | None:
     """The x-default description in a packet. Raises BadXmp."""
     return _read(_decoded(packet)).text or None
+
+
+def words_there(packet: bytes) -> str | None:
+    """Where a packet holds words of a person's: the description itself first. Raises BadXmp."""
+    found = _read(_decoded(packet))
+    return PLAIN if found.text or found.others else found.elsewhere
+
+
+def other_words(packet: bytes) -> str | None:
+    """Where a packet holds words of a person's that are no dc:description as XMP has it. Raises BadXmp."""
+    found = _read(_decoded(packet))
+    return found.elsewhere or (PLAIN if found.others and not found.text else None)
 
 
 def _spliced(text: bytes, found: _Found, wanted: str) -> bytes:
@@ -94,8 +123,7 @@ def _read(text: bytes) -> _Found:
         starts.append(parser.CurrentByteIndex)
         if path[-2:] == [f"{_RDF} RDF", f"{_RDF} Description"] and not found.about:
             found.about = attributes.get(f"{_RDF} about", "")
-        if _under(path, "Description") and f"{_DC} description" in attributes:
-            raise BadXmp("its XMP holds the description as an attribute, which no standard knows")
+        _note_attributes(found, path, attributes)
         if _inside(path) and name == f"{_RDF} Alt":
             opening = _START.match(text, parser.CurrentByteIndex)
             found.alt_start = opening.end() if opening and not opening[0].endswith(b"/>") else None
@@ -107,17 +135,22 @@ def _read(text: bytes) -> _Found:
         if name == f"{_RDF} RDF" and text.startswith(b"</", at):
             found.rdf_end = at
         if name == f"{_DC} description" and _under(path[:-1], "Description"):
+            found.several = found.several or found.description is not None
             found.description = (began, _behind(text, began, at))
         if _inside(path) and name == f"{_RDF} li" and lang[0] == "x-default":
+            found.several = found.several or found.default is not None
             found.default = (began, _behind(text, began, at))
         path.pop()
 
     def characters(data: str) -> None:
-        if _inside(path) and path[-1] == f"{_RDF} li":
-            if lang[0] == "x-default":
-                found.text += data
-            else:
-                found.others += data
+        if _inside(path) and path[-1] == f"{_RDF} li" and lang[0] == "x-default":
+            found.text += data
+        elif (
+            _inside(path) or (_under(path[:-1], "Description") and path[-1] == f"{_DC} description")
+        ) and data.strip():
+            found.others += data
+        else:
+            _note(found, path, data)
 
     def refuse(*_: Any) -> None:
         raise BadXmp("its XMP declares a document type, which no XMP does")
@@ -129,6 +162,25 @@ def _read(text: bytes) -> _Found:
     except expat.ExpatError as error:
         raise BadXmp(f"its XMP cannot be read: {error}") from None
     return found
+
+
+def _note_attributes(found: _Found, path: list[str], attributes: dict[str, str]) -> None:
+    """Words in the attributes of the picture's node, and of its description, which has none but its form."""
+    for name, value in attributes.items():
+        if len(path) > 1 and path[-2] == f"{_RDF} RDF":
+            found.attribute = found.attribute or name == f"{_DC} description"
+            _note(found, [*path[-2:], name], value)
+        elif path[-1] == f"{_DC} description" and name not in (_LANG, f"{_RDF} parseType"):
+            _note(found, path, value)
+
+
+def _note(found: _Found, path: list[str], text: str) -> None:
+    """Note text that stands where programs put a person's words, as a property of any node."""
+    rdf = path.index(f"{_RDF} RDF") if f"{_RDF} RDF" in path else None
+    within = path if rdf is None else path[rdf + 2 : rdf + 3]
+    named = [name.rpartition(" ")[2] for name in within if rdf is not None or name == f"{_DC} description"]
+    if any(name.lower() in _WORDS for name in named) and says(text.encode()):
+        found.elsewhere = f"XMP {named[0]}"
 
 
 def _under(path: list[str], name: str) -> bool:
@@ -144,12 +196,13 @@ def _inside(path: list[str]) -> bool:
 
 def _behind(text: bytes, began: int, at: int) -> int:
     """The offset behind an element that began at one and whose end is seen at another."""
-    ending = _END.match(text, at)
-    if ending is not None and at > began:
-        return ending.end()
-    opening = _START.match(text, began)  # <empty/>
+    opening = _START.match(text, began)
     assert opening is not None
-    return opening.end()
+    if opening[0].endswith(b"/>"):  # its end is seen behind it, where another element's may stand
+        return opening.end()
+    ending = _END.match(text, at)
+    assert ending is not None
+    return ending.end()
 
 
 def _decoded(packet: bytes) -> bytes:

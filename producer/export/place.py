@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from blipq.models.selection import Photo
+from blipq.producer.beside import Neighbours
 
 
 class Place:
@@ -16,6 +17,7 @@ class Place:
         self._folder = None if folder is None else os.fsencode(folder.absolute())
         self._depth = 0 if ends is None else len(root_of(*ends).rstrip("/").split("/"))
         self._made: set[bytes] = set()
+        self._neighbours = Neighbours()
         self._taken: set[int] = set()  # hashes: 60 bytes a photo instead of its path's length
 
     def relative(self, photo: Photo) -> bytes:
@@ -42,11 +44,26 @@ class Place:
         return True
 
     def name(self, photo: Photo, extension: str) -> bytes:
-        """`photo.txt` for `photo.jpg`; `photo.png.txt` for the photo.png beside it."""
+        """`photo.txt` for `photo.jpg`; `photo.png.txt` for the photo.png beside it, whichever of them is exported."""
         path = self.beside(photo)
-        ending = os.fsencode(extension)
-        wanted = os.path.splitext(path)[0] + ending
-        return wanted if self.claim(wanted) else path + ending
+        wanted, full = self.shorter(photo, extension), path + os.fsencode(extension)
+        sharing = self.sharing(photo, extension)
+        mine = not sharing or sharing[0] == photo.file
+        return wanted if mine and self.claim(wanted) else full
+
+    def shorter(self, photo: Photo, extension: str) -> bytes:
+        """`photo.txt`, whoever has it."""
+        return os.path.splitext(self.beside(photo))[0] + os.fsencode(extension)
+
+    def text(self, photo: Photo, extension: str) -> bytes:
+        """As `name`; the whole name where a text stands there, which then is the photo's (so `blipq import` has it)."""
+        full = self.beside(photo) + os.fsencode(extension)
+        return full if os.path.lexists(full) else self.name(photo, extension)
+
+    def sharing(self, photo: Photo, extension: str) -> list[bytes]:
+        """The pictures that the shorter name could be of, in the order of their names."""
+        folder = None if self._folder is None else os.path.dirname(self.beside(photo))
+        return self._neighbours.of(photo.file).sharing(photo.file, os.fsencode(extension), folder)
 
 
 def root_of(first: str, last: str) -> str:

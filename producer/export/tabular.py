@@ -54,12 +54,12 @@ def write_parquet(photos: Iterable[Photo], out: BinaryIO, outcome: Outcome) -> N
 
 def safe_cell(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula; `plain_cell` takes the apostrophe off again."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(_RISKY) else value
 
 
 def plain_cell(value: str) -> str:
     """A cell as it was before `safe_cell`."""
-    return value[1:] if value[:1] == "'" and value[1:].startswith(_RISKY) else value
+    return value[1:] if value[:1] == "'" and value.lstrip("'").startswith(_RISKY) else value
 
 
 def _values(photo: Photo) -> Sequence[Any]:

@@ -16,8 +16,10 @@ from blipq.models.control import NoSuchJob
 from blipq.models.reading import BadQuery
 from blipq.models.selection import Selection
 from blipq.producer.errors import UserError
+from blipq.producer.export.container import packet_of, take_apart
 from blipq.producer.export.order import Order, export
 from blipq.producer.export.outcome import Outcome
+from blipq.producer.export.packet import description
 from blipq.settings import Settings
 
 SETTINGS = Settings()
@@ -62,12 +64,12 @@ def test_existing_sidecars_are_kept_replaced_or_added_to(
     assert (again.written, again.kept) == (0, 1)
 
 
-def test_a_sidecar_is_one_line_with_prefix_and_suffix(library: Any) -> None:
+def test_a_sidecar_has_the_captions_lines_with_prefix_and_suffix(library: Any) -> None:
     image = library.caption(library.photo("1.jpg"), "a dog")
     with library.ledger.write() as connection:
         edits.write_edit(connection, image, "two\nlines", "me")
     run(library, "txt", prefix="sks, ", suffix=", photo")
-    assert (library.folder / "1.txt").read_text() == "sks, two lines, photo\n"
+    assert (library.folder / "1.txt").read_text() == "sks, two\nlines, photo\n"
 
 
 def test_names_that_are_no_utf8_get_their_sidecar(library: Any, tmp_path: Path) -> None:
@@ -191,6 +193,30 @@ def test_the_gallery_shows_captions_as_text_and_as_alternatives(library: Any, tm
     assert "http" not in page
     assert len(list((tmp_path / "out/thumbnails").iterdir())) == 1
     assert "no preview" in page
+
+
+def test_a_caption_of_several_lines_stays_so_everywhere(library: Any, tmp_path: Path) -> None:
+    image = library.caption(library.photo("a.jpg"), "a dog")
+    two = "1girl, stage\na girl on a stage"
+    with library.ledger.write() as connection:
+        edits.write_edit(connection, image, two, "me")
+    for to in ("html", "imagefolder", "txt"):
+        run(library, to, tmp_path / to)
+    assert two in (tmp_path / "html" / "index.html").read_text()
+    assert "white-space:pre-line" in (tmp_path / "html" / "index.html").read_text()
+    assert json.loads((tmp_path / "imagefolder" / "metadata.jsonl").read_text())["text"] == two
+    assert (tmp_path / "txt" / "a.txt").read_text() == f"{two}\n"
+    for to in ("jsonl", "csv"):
+        run(library, to, tmp_path / f"out.{to}")
+    assert json.loads((tmp_path / "out.jsonl").read_text())["caption"] == two
+    with open(tmp_path / "out.csv", newline="") as lines:
+        assert [row["caption"] for row in csv.DictReader(lines)] == [two]
+    run(library, "xmp", tmp_path / "xmp")
+    run(library, "metadata")
+    said = [description(path.read_bytes()) for path in (tmp_path / "xmp").iterdir()]
+    packet = packet_of(take_apart((library.folder / "a.jpg").read_bytes()))
+    assert packet is not None
+    assert {*said, description(packet)} == {two}
 
 
 def test_a_gallery_has_pages_that_lead_to_each_other(library: Any, tmp_path: Path) -> None:

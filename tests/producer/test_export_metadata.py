@@ -176,7 +176,7 @@ def test_a_photo_keeps_pixels_notes_times_and_identity(library: Any, name: str, 
         before = opened.read()
     [old] = tags(path)
     # When its caption is written into it
-    outcome = write(library, "metadata")
+    outcome = write(library, "metadata", existing="replace")
     # Then exiftool finds it, and all else is as before
     assert (outcome.written, outcome.reasons) == (1, [])
     with open(path, "rb") as opened:

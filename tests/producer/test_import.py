@@ -41,11 +41,11 @@ def test_texts_beside_photos_come_in_as_a_persons(either_library: Any) -> None:
     first = take(library, library.folder)
     again = take(library, library.folder)
     # Then each is there once, and nothing of the photos had to be captioned
-    assert (first.found, first.changed, first.failed) == (4, 4, 1)
+    assert (first.found, first.changed, first.empty) == (5, 4, 1)
     assert (again.changed, again.known) == (0, 4)
     assert captions(library) == {
         "a/1.jpg": ("a dog", "human"),
-        "b/1.jpg": ("two lines", "human"),
+        "b/1.jpg": ("two\nlines", "human"),
         "b/1.png": ("the png", "human"),
         "c.jpg": ("by hand", "human"),
     }
@@ -60,13 +60,14 @@ def test_texts_beside_photos_come_in_as_a_persons(either_library: Any) -> None:
 def test_what_is_exported_comes_in_again(library: Any, tmp_path: Path) -> None:
     texts = ["=1+2", "a dog, a cat", 'say "é"\u2028']
     for at, text in enumerate(texts):
-        library.caption(library.photo(f"{at}.jpg"), text)
+        path = library.photo(f"{at}.jpg")
+        library.caption(path, text, sha256=identify(Path(os.fsdecode(path)).read_bytes()))
     for to, name in (("csv", "out.csv"), ("jsonl", "out.jsonl"), ("imagefolder", "set")):
         export(library.ledger, Settings(), Order(to, Selection(), tmp_path / name))
         done = take(library, tmp_path / name)
-        assert (done.found, done.failed) == (3, 0)
+        assert (done.found, done.known, done.changed, done.failed) == (3, 3, 0, 0)
     said = captions(library)
-    assert [said[f"{at}.jpg"][0] for at in range(3)] == ["=1+2", "a dog, a cat", 'say "é"']
+    assert [said[f"{at}.jpg"][0] for at in range(3)] == texts
 
 
 def test_photos_that_are_not_on_this_disk_are_known_by_their_path(library: Any, tmp_path: Path) -> None:
@@ -78,7 +79,11 @@ def test_photos_that_are_not_on_this_disk_are_known_by_their_path(library: Any, 
     table.write_text("\n".join(map(json.dumps, rows)) + "\nno json\n\n")
     done = take(library, table)
     assert (done.changed, done.failed) == (1, 3)
-    assert [reason for _, reason in done.reasons] == ["no path or no caption", "no JSON object", "not there"]
+    assert [reason for _, reason in done.reasons] == [
+        "no path or no caption",
+        "no JSON object",
+        "/never/seen.jpg: not there",
+    ]
     assert captions(library) == {"gone.jpg": ("mine", "human")}
 
 

@@ -38,7 +38,7 @@ def _start(monitor: Monitor, limit: float = 60, parent: int | None = None) -> su
         text=True,
     )
     assert started.stdout is not None
-    assert started.stdout.readline() == "busy\n"
+    assert started.stdout.readline().strip() == "busy"
     return started
 
 

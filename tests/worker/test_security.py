@@ -204,3 +204,9 @@ def test_numbers_that_are_none_are_refused(number: float, field: str) -> None:
     if number != number:
         with pytest.raises(BadRecipe):
             Recipe(weights="", **{field: number})
+
+
+@pytest.mark.parametrize("prompt", ["caf\udce9", "half \ud83d", "a \0"])
+def test_a_prompt_that_no_database_takes_is_refused(prompt: str) -> None:
+    with pytest.raises(BadRecipe, match="--prompt"):
+        Recipe(weights="", prompt=prompt)

@@ -81,3 +81,16 @@ def test_units_that_were_lost_take_their_doubts_along(tmp_path: Path) -> None:
         storage.add(_task(n, folder), MISSING)
     storage.drop({0})
     assert [task.work.item_id for task in storage.tasks()] == [8, 9]
+
+
+def test_missing_files_are_believed_in_time_only_in_folders_that_are_there(tmp_path: Path) -> None:
+    # Given files that are missing, of a disk that is there, and no patience
+    folder = _disk(tmp_path)
+    storage = Storage(patience=0)
+    assert [storage.add(_task(n, folder), MISSING) for n in range(IN_A_ROW)] == [False] * IN_A_ROW
+    # Then those below a mount point that is empty, or that went with their folder, are waited for all the same
+    (folder / "nas").mkdir()
+    for away in (folder / "nas", folder / "gone"):
+        storage = Storage(patience=0)
+        said = [storage.add(_task(n, away, folder), MISSING) for n in range(IN_A_ROW)]
+        assert said == [False] * (IN_A_ROW - 1) + [True]

@@ -53,6 +53,19 @@ def test_metadata_csv(folder, tmp_path):
     assert rows(source) == [("one.png", ["a, b"]), ("two.png", [""])]
 
 
+def test_pictures_of_equal_stems_have_their_own_captions(folder, tmp_path):
+    Image.new("RGB", (4, 4), "blue").save(folder / "one.jpg")
+    (folder / "one.txt").write_text("words of the jpeg")
+    (folder / "one.png.txt").write_text("words of the png")
+    source, _ = opened(folder, tmp_path)
+    assert dict(rows(source)) == {
+        "one.jpg": ["words of the jpeg"],
+        "one.png": ["words of the png"],
+        "three.png": [""],
+        "two.png": [""],
+    }
+
+
 def test_captions_beside_pictures(folder, tmp_path):
     (folder / "one.txt").write_text("a\nred square\n")
     (folder / "deep").mkdir()

@@ -142,17 +142,23 @@ def _sidecars(path: Path) -> datasets.Dataset:
     import datasets
 
     photos = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
-    if not any(photo.with_suffix(".txt").is_file() for photo in photos):
+    texts = [_text_of(photo) for photo in photos]
+    if not any(texts):
         raise TrainingError(
             "data",
             f"{path} holds no captions: it needs metadata.jsonl, metadata.csv, .parquet, or photo.txt beside photo.jpg",
         )
     rows: dict[str, list[str]] = {"file_name": [], "text": []}
-    for photo in photos:
-        text = photo.with_suffix(".txt")
+    for photo, text in zip(photos, texts, strict=True):
         rows["file_name"].append(str(photo.relative_to(path)))
-        rows["text"].append(text.read_text("utf-8", "replace") if text.is_file() else "")
+        rows["text"].append(text.read_text("utf-8", "replace") if text is not None else "")
     return datasets.Dataset.from_dict(rows)
+
+
+def _text_of(photo: Path) -> Path | None:
+    """`1.png.txt`, which is 1.png's alone, before `1.txt`, which may be of a 1.jpg too."""
+    named = (photo.with_name(f"{photo.name}.txt"), photo.with_suffix(".txt"))
+    return next((text for text in named if text.is_file()), None)
 
 
 def _hub(data: str) -> Mapping[str, datasets.Dataset]:
