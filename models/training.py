@@ -84,6 +84,15 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class RunFolder:
+    """A folder that files of a run lie in, and the host that wrote them, where that is known."""
+
+    run: Run
+    folder: Path
+    host: str | None
+
+
+@dataclass(frozen=True)
 class Figure:
     """A metric with its 95 % bootstrap interval."""
 
@@ -237,6 +246,17 @@ def checkpoints(connection: Connection, run_id: int) -> list[Checkpoint]:
         select(checkpoint).where(checkpoint.c.run_id == run_id).order_by(checkpoint.c.step.desc())
     )
     return [Checkpoint(row.step, Path(row.path), bytes(row.sha256), row.is_best, row.host) for row in rows]
+
+
+def folders(connection: Connection, job_id: int) -> list[RunFolder]:
+    """All folders that the ledger knows of a job's run, on whatever host."""
+    if connection.scalar(select(run.c.id).where(run.c.job_id == job_id)) is None:
+        return []
+    owner = read(connection, job_id=job_id)
+    hosts: dict[Path, str | None] = {} if owner.folder is None else {owner.folder: None}
+    for saved in checkpoints(connection, owner.id):
+        hosts[saved.run_folder] = saved.host or hosts.get(saved.run_folder)
+    return [RunFolder(owner, folder, host) for folder, host in hosts.items()]
 
 
 def add_evaluation(
