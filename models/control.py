@@ -160,4 +160,5 @@ def _retry_run(connection: Connection, job_id: int) -> int:
         .values(state="queued", crashes=0, lapses=0, failed=0, run_after=0, worker_id=None, fence=new_fence())
     )
     connection.execute(update(job).where(job.c.id == job_id).values(state="queued", ended_at=None, note=None))
+    connection.execute(update(run).where(run.c.job_id == job_id).values(stranded_at=None))
     return 1

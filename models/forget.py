@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from blipq.models import training
 from blipq.models.control import ENDED, NoSuchJob
 from blipq.models.locks import lock_jobs
 from blipq.models.schema import (
@@ -37,6 +38,7 @@ from blipq.models.schema import (
     evaluation,
     failure,
     file,
+    fingerprint,
     image,
     item,
     job,
@@ -150,10 +152,12 @@ def check_job(connection: Connection, job_id: int) -> None:
         raise StillWanted(f"job {job_id} is {state}: blipq cancel {job_id}, then forget it")
     runs = select(run.c.id).where(run.c.job_id == job_id)
     for run_id in connection.scalars(runs):
-        named = alias.c.model.like(f"run:{run_id}@%") | (alias.c.model == f"run:{run_id}")
-        name = connection.scalar(select(alias.c.name).where(named))
+        name = connection.scalar(select(alias.c.name).where(_is_run(alias.c.model, run_id)))
         if name is not None:
             raise StillWanted(f"run {run_id} of job {job_id} is promoted as {name}: promote another model to it first")
+        user = connection.scalar(select(job.c.id).where(job.c.state.not_in(ENDED), _is_run(job.c.model, run_id)))
+        if user is not None:
+            raise StillWanted(f"job {user} needs run {run_id} and is not over: blipq cancel {user} first")
 
 
 def forget_items(connection: Connection, job_id: int) -> Forgotten | None:
@@ -198,19 +202,17 @@ def forget_losses(connection: Connection, job_id: int) -> bool:
 
 
 def forget_job(connection: Connection, job_id: int) -> Forgotten:
-    """Take out a job of which no item and no loss is left, with its run. Checkpoints on disk stay."""
+    """Take out a job of which no item and no loss is left, with its run. Its files stay: see `training.folders`."""
     runs = list(connection.scalars(select(run.c.id).where(run.c.job_id == job_id)))
+    for place in training.folders(connection, job_id):
+        below = f"{place.folder}/"
+        _delete(connection, fingerprint, func.substr(fingerprint.c.path, 1, len(below)) == below)
     for table in (epoch, remark, checkpoint, evaluation):
         _delete(connection, table, table.c.run_id.in_(runs))
     _delete(connection, run, run.c.id.in_(runs))
     failures = _delete(connection, failure, failure.c.job_id == job_id)
     _delete(connection, unit, unit.c.job_id == job_id)
     return Forgotten(jobs=_delete(connection, job, job.c.id == job_id), failures=failures)
-
-
-def run_folders(connection: Connection, job_id: int) -> list[str]:
-    """Where the checkpoints of a job's runs lie."""
-    return list(connection.scalars(select(run.c.folder).where(run.c.job_id == job_id, run.c.folder.is_not(None))))
 
 
 def files_after(connection: Connection, after: int, below: str | None = None) -> list[KnownFile]:
@@ -276,6 +278,11 @@ def forget_workers(connection: Connection, seconds: float) -> Forgotten:
     ids = set(connection.scalars(old))
     ids -= set(connection.scalars(named)) | set(connection.scalars(held)) if ids else set()
     return Forgotten(workers=_delete(connection, worker, worker.c.id.in_(sorted(ids)[:CHUNK])))
+
+
+def _is_run(model: ColumnElement[str], run_id: int) -> ColumnElement[bool]:
+    """Whether a model is a run's: the best of it, or that of a step."""
+    return model.like(f"run:{run_id}@%") | (model == f"run:{run_id}")
 
 
 def _refuse_open(connection: Connection, which: ColumnElement[bool]) -> None:

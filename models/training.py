@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, true, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, true, update
 
 from blipq.models import intake
 from blipq.models.lease import new_fence
@@ -16,6 +16,7 @@ from blipq.models.locks import lock_jobs
 from blipq.models.rows import upsert
 from blipq.models.schema import alias, checkpoint, db_now, epoch, evaluation, job, loss, remark, run, unit
 
+KEPT = "kept"  # folder of promoted checkpoints
 LONGEST_REMARK = 1000  # characters; a unique index holds them
 
 
@@ -35,6 +36,7 @@ class Run:
     data: str
     plan: dict[str, Any]
     folder: Path | None
+    created_at: float
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,26 @@ class Checkpoint:
     path: Path
     sha256: bytes  # of its model.safetensors
     is_best: bool
+    host: str | None = None  # that wrote it, where that is known
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is but the copy of what was promoted: a model, nothing to go on from."""
+        return self.path.parent.name == KEPT
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of its run that it lies in."""
+        return self.path.parent.parent if self.is_kept else self.path.parent
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that files of a run lie in, and the host that wrote them, where that is known."""
+
+    run: Run
+    folder: Path
+    host: str | None
 
 
 @dataclass(frozen=True)
@@ -101,7 +123,7 @@ def enqueue(
     values = {"job_id": job_id, "unit_id": unit_id, "base": base, "weights": weights, "data": data, "plan": text}
     run_id = connection.execute(insert(run).values(**values).returning(run.c.id)).scalar_one()
     intake.close_job(connection, job_id)
-    return Run(run_id, job_id, unit_id, base, weights, data, dict(plan), None)
+    return read(connection, run_id=run_id)
 
 
 def read(connection: Connection, *, run_id: int | None = None, job_id: int | None = None) -> Run:
@@ -112,12 +134,13 @@ def read(connection: Connection, *, run_id: int | None = None, job_id: int | Non
         number = f"run {run_id}" if run_id is not None else f"run of job {job_id}"
         raise RunError(f"no {number}: `blipq runs` lists them")
     folder = None if row.folder is None else Path(row.folder)
-    return Run(row.id, row.job_id, row.unit_id, row.base, row.weights, row.data, json.loads(row.plan), folder)
+    plan = json.loads(row.plan)
+    return Run(row.id, row.job_id, row.unit_id, row.base, row.weights, row.data, plan, folder, row.created_at)
 
 
 def settle(connection: Connection, run_id: int, *, base: str, weights: str, folder: Path) -> None:
     """A worker begins or goes on: the exact weights that it found, and where the checkpoints lie."""
-    values = {"base": base, "weights": weights, "folder": str(folder), "ended_at": None}
+    values = {"base": base, "weights": weights, "folder": str(folder), "stranded_at": None, "ended_at": None}
     started = func.coalesce(run.c.started_at, db_now())
     connection.execute(update(run).where(run.c.id == run_id).values(**values, started_at=started))
 
@@ -135,12 +158,15 @@ def note(connection: Connection, run_id: int, text: str | None) -> None:
 
 def end(connection: Connection, run_id: int, text: str | None) -> None:
     """A run is over; `text` says why it ended as it did."""
-    connection.execute(update(run).where(run.c.id == run_id).values(note=text, ended_at=db_now()))
+    connection.execute(update(run).where(run.c.id == run_id).values(note=text, stranded_at=None, ended_at=db_now()))
 
 
 def rewind(connection: Connection, run_id: int, step: int) -> None:
-    """Delete what came after a step, so that losses read as one unbroken series once the run goes on from it."""
-    for table in (loss, epoch, checkpoint):
+    """Delete what came after a step, so that losses read as one unbroken series once the run goes on from it.
+
+    Checkpoints stay listed until there is a newer one: see `supersede`.
+    """
+    for table in (loss, epoch):
         connection.execute(delete(table).where(table.c.run_id == run_id, table.c.step > step))
     connection.execute(delete(evaluation).where(evaluation.c.run_id == run_id))
     if not step:
@@ -161,11 +187,24 @@ def add_epoch(connection: Connection, run_id: int, passed: Epoch) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["run_id", "epoch"], set_=values))
 
 
-def add_checkpoint(connection: Connection, owner: Run, saved: Checkpoint) -> None:
-    """A row of `checkpoint`; crashes count anew from here."""
-    if saved.is_best:
-        connection.execute(update(checkpoint).where(checkpoint.c.run_id == owner.id).values(is_best=False))
-    values = {"path": str(saved.path), "sha256": saved.sha256, "is_best": saved.is_best}
+def supersede(connection: Connection, owner: Run, step: int) -> list[Checkpoint]:
+    """Take out the checkpoints after the step that a run went on from: it is about to have a newer one.
+
+    Returns those taken out. What was promoted stays listed, where its copy was put.
+    """
+    over = [one for one in checkpoints(connection, owner.id) if one.step > step and not one.is_kept]
+    for one in over:
+        _take_out(connection, owner, one)
+    return over
+
+
+def add_checkpoint(connection: Connection, owner: Run, saved: Checkpoint, best_step: int | None = None) -> None:
+    """A row of `checkpoint`; crashes count anew from here. `best_step` names the best where it is another."""
+    best = saved.step if saved.is_best else best_step
+    if best is not None:
+        is_best = checkpoint.c.step == best
+        connection.execute(update(checkpoint).where(checkpoint.c.run_id == owner.id).values(is_best=is_best))
+    values = {"path": str(saved.path), "host": saved.host, "sha256": saved.sha256, "is_best": saved.is_best}
     statement = upsert(connection, checkpoint).values(run_id=owner.id, step=saved.step, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["run_id", "step"], set_=values))
     connection.execute(update(unit).where(unit.c.id == owner.unit_id).values(crashes=0, lapses=0))
@@ -179,22 +218,28 @@ def tidy(connection: Connection, owner: Run, keep: int) -> list[Path]:
     """
     lock(connection, owner.id)
     left = []
-    for place, saved in enumerate(checkpoints(connection, owner.id)):
+    for place, saved in enumerate(one for one in checkpoints(connection, owner.id) if not one.is_kept):
         if place < keep or saved.is_best:
             left.append(saved.path)
-            continue
-        row = (checkpoint.c.run_id == owner.id, checkpoint.c.step == saved.step)
-        copy = kept_folder(owner, saved.step)
-        if copy is not None and copy.is_dir():
-            connection.execute(update(checkpoint).where(*row).values(path=str(copy)))
         else:
-            connection.execute(delete(checkpoint).where(*row))
+            _take_out(connection, owner, saved)
     return left
 
 
-def kept_folder(owner: Run, step: int) -> Path | None:
-    """Where the copy of a promoted checkpoint lies, out of reach of the run's own tidying."""
-    return None if owner.folder is None else owner.folder / "kept" / f"{step:08d}"
+def _take_out(connection: Connection, owner: Run, saved: Checkpoint) -> None:
+    """Delete a checkpoint's row; where a copy of it was kept, let it lead there, whatever host that is on."""
+    row = (checkpoint.c.run_id == owner.id, checkpoint.c.step == saved.step)
+    is_promoted = exists().where(alias.c.model == f"run:{owner.id}@{saved.step}")
+    copy = kept_folder(saved.path, saved.step)
+    if copy.is_dir() or connection.scalar(select(is_promoted)):
+        connection.execute(update(checkpoint).where(*row).values(path=str(copy)))
+    else:
+        connection.execute(delete(checkpoint).where(*row))
+
+
+def kept_folder(saved: Path, step: int) -> Path:
+    """Where the copy of a promoted checkpoint lies, beside it and out of reach of the run's own tidying."""
+    return saved if saved.parent.name == KEPT else saved.parent / KEPT / f"{step:08d}"
 
 
 def checkpoints(connection: Connection, run_id: int) -> list[Checkpoint]:
@@ -202,7 +247,18 @@ def checkpoints(connection: Connection, run_id: int) -> list[Checkpoint]:
     rows = connection.execute(
         select(checkpoint).where(checkpoint.c.run_id == run_id).order_by(checkpoint.c.step.desc())
     )
-    return [Checkpoint(row.step, Path(row.path), bytes(row.sha256), row.is_best) for row in rows]
+    return [Checkpoint(row.step, Path(row.path), bytes(row.sha256), row.is_best, row.host) for row in rows]
+
+
+def folders(connection: Connection, job_id: int) -> list[RunFolder]:
+    """All folders that the ledger knows of a job's run, on whatever host."""
+    if connection.scalar(select(run.c.id).where(run.c.job_id == job_id)) is None:
+        return []
+    owner = read(connection, job_id=job_id)
+    hosts: dict[Path, str | None] = {} if owner.folder is None else {owner.folder: None}
+    for saved in checkpoints(connection, owner.id):
+        hosts[saved.run_folder] = saved.host or hosts.get(saved.run_folder)
+    return [RunFolder(owner, folder, host) for folder, host in hosts.items()]
 
 
 def add_evaluation(
@@ -247,7 +303,9 @@ def reopen(connection: Connection, run_id: int, changes: Mapping[str, Any]) -> R
     )
     again = {"state": "queued", "ended_at": None, "note": None, "run_after": 0, "parameters": json.dumps(plan)}
     connection.execute(update(job).where(job.c.id == owner.job_id).values(**again))
-    connection.execute(update(run).where(run.c.id == run_id).values(plan=json.dumps(plan), note=None, ended_at=None))
+    connection.execute(
+        update(run).where(run.c.id == run_id).values(plan=json.dumps(plan), note=None, stranded_at=None, ended_at=None)
+    )
     return read(connection, run_id=run_id)
 
 

@@ -30,6 +30,14 @@ class HubUnreachable(UnknownModel):
     """The Hub did not answer; trying again later may help."""
 
 
+class Elsewhere(UnknownModel):
+    """A run's checkpoint that is not to be seen from this host. `host` wrote it, where that is known."""
+
+    def __init__(self, message: str, host: str | None) -> None:
+        super().__init__(message)
+        self.host = host
+
+
 @dataclass(frozen=True)
 class Weights:
     """What a model's name means, for good."""
@@ -60,9 +68,12 @@ def resolve(connection: Connection, name: str) -> Weights:
         return _of_folder(connection, demo_folder(), "demo")
     if run := _RUN.match(name):
         return _of_run(connection, int(run[1]), int(run[2]) if run[2] else None)
-    alias = connection.scalar(select(schema.alias.c.model).where(schema.alias.c.name == name))
+    alias = connection.execute(select(schema.alias).where(schema.alias.c.name == name)).first()
     if alias is not None:
-        return resolve(connection, alias)
+        found = resolve(connection, alias.model)
+        if found.id != alias.weights:
+            raise UnknownModel(f"{name} was promoted with other weights than {alias.model} has now: promote it anew")
+        return found
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _of_folder(connection, folder.resolve(), str(folder.resolve()))
@@ -100,7 +111,7 @@ def _of_folder(connection: Connection, folder: Path, pinned: str) -> Weights:
 
 def _of_run(connection: Connection, run: int, step: int | None) -> Weights:
     points = schema.checkpoint
-    query = select(points.c.step, points.c.path).where(points.c.run_id == run)
+    query = select(points).where(points.c.run_id == run)
     if step is None:
         row = connection.execute(query.order_by(points.c.is_best.desc(), points.c.step.desc())).first()
     else:
@@ -108,7 +119,21 @@ def _of_run(connection: Connection, run: int, step: int | None) -> Weights:
     if row is None:
         where = "" if step is None else f" at step {step}"
         raise UnknownModel(f"run:{run} has no checkpoint{where}: `blipq runs` lists what there is")
-    return _of_folder(connection, Path(row.path), f"run:{run}@{row.step}")
+    name, folder = f"run:{run}@{row.step}", Path(row.path)
+    if not folder.is_dir():
+        where = f"host {row.host} has it" if row.host else "perhaps another host has it"
+        raise Elsewhere(
+            f"{name} is not on this host, {where} ({folder}): put BLIPQ_HOME on storage that all hosts share, "
+            "or bring the folder back",
+            row.host,
+        )
+    whole = folder / "model.safetensors"
+    if not whole.is_file() or _file_digest(connection, whole) != bytes(row.sha256):
+        raise UnknownModel(
+            f"{name} is damaged: the files in {folder} are not those that its run wrote; name another step "
+            f"(`blipq runs {run}` lists them)"
+        )
+    return _of_folder(connection, folder, name)
 
 
 def _file_digest(connection: Connection, path: Path) -> bytes:

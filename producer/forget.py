@@ -19,9 +19,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from blipq.models import forget as rows
+from blipq.models import training
 from blipq.models.database import Ledger
 from blipq.models.forget import Forgotten, StillWanted
+from blipq.producer import run_files
 from blipq.producer.presence import Presence
+from blipq.producer.run_files import RunFiles
 from blipq.settings import Settings
 
 DAY = 86_400.0
@@ -74,23 +77,25 @@ def is_photo(ledger: Ledger, path: str) -> bool:
         return rows.is_file(connection, path)
 
 
-def forget_job(ledger: Ledger, job_id: int, *, dry_run: bool) -> tuple[Forgotten, list[str]]:
+def forget_job(ledger: Ledger, job_id: int, *, dry_run: bool) -> tuple[Forgotten, list[RunFiles]]:
     """Forget a job that is over and the captions that it alone asked for; its photos and what people wrote stay.
 
-    Returns also the folders of checkpoints that stay on disk. Raises StillWanted, NoSuchJob.
+    A run's own files on this host go too, once its rows are gone; returned are they, and what stays elsewhere.
+    Raises StillWanted, NoSuchJob.
     """
     gone, over = Forgotten(), False
     while not over:
         with _transaction(ledger, dry_run) as connection:
             rows.check_job(connection, job_id)
-            folders = rows.run_folders(connection, job_id)
+            folders = training.folders(connection, job_id)
             while not over:
                 more = rows.forget_items(connection, job_id)
                 over = more is None and not rows.forget_losses(connection, job_id)
                 gone += rows.forget_job(connection, job_id) if over else more or Forgotten()
                 if not dry_run:  # one chunk a transaction; a dry run has to see the end before it is taken back
                     break
-    return gone, folders
+    files = [found for place in folders if (found := run_files.measure(place)) is not None]
+    return gone, files if dry_run else [run_files.remove(found) for found in files]
 
 
 def collect(ledger: Ledger, settings: Settings, seen: Presence, *, unseen: bool = False, dry_run: bool) -> Collected:

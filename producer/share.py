@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -31,10 +32,9 @@ def promote(ledger: Ledger, run: str, name: str) -> Weights:
     with ledger.write() as connection:
         training.lock(connection, run_id)
         found = weights.resolve(connection, model)
-        owner = training.read(connection, run_id=run_id)
-        step = int(found.pinned.rpartition("@")[2])
-        kept = training.kept_folder(owner, step)
-        if kept is not None and found.folder is not None and not kept.exists():
+        assert found.folder is not None
+        kept = training.kept_folder(found.folder, int(found.pinned.rpartition("@")[2]))
+        if not kept.exists():
             _copy(found.folder, kept, link=True)
         training.promote(connection, name, model=found.pinned, weights=found.id)
     return found
@@ -106,18 +106,22 @@ def _model(run: str) -> tuple[int, str]:
 
 def _copy(source: Path, target: Path, *, link: bool) -> None:
     """The files that `from_pretrained` wants; aside first, so that a copy is whole or not there."""
-    aside = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for file in source.iterdir():
-        if file.is_file() and file.name != weights.RESUME:
-            if link:
-                os.link(file, aside / file.name)
-            else:
-                shutil.copyfile(file, aside / file.name)
-    if target.exists():
-        target.rmdir()  # an empty folder that the person made
-    aside.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")  # ours alone: what lies there stays
+    aside.mkdir()
+    try:
+        for file in source.iterdir():
+            if file.is_file() and file.name != weights.RESUME:
+                if link:
+                    os.link(file, aside / file.name)
+                else:
+                    shutil.copyfile(file, aside / file.name)
+        if target.exists():
+            target.rmdir()  # an empty folder that the person made
+        aside.rename(target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def _card(ledger: Ledger, run_id: int, found: Weights, name: str) -> str:

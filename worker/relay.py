@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -48,11 +49,17 @@ class Lost(Exception):
 class Relay:
     """One training process from its start to its end."""
 
-    def __init__(self, standing: Standing, run: Run, lease: Lease, child: Child, stopping: Callable[[], bool]) -> None:
-        """`stopping` is asked once a second: once true, the process is asked to save and stop."""
+    def __init__(
+        self, standing: Standing, run: Run, lease: Lease, child: Child, stopping: Callable[[], bool], start: int
+    ) -> None:
+        """`stopping` is asked once a second: once true, the process is asked to save and stop.
+
+        `start` is the step that the process goes on from. Checkpoints after it count until there is a newer one.
+        """
         self._standing, self._settings = standing, standing.settings
         self._run, self._lease, self._child = run, lease, child
         self._stopping = stopping
+        self._start: int | None = start  # None: what came after it is gone
         self._asked = False
         self._outcome: Outcome | None = None
         self._began = False
@@ -110,11 +117,14 @@ class Relay:
         for event in events:
             self._hear(event)
         if any(event["event"] == "saved" for event in events):
+            self._start = None
             self._tidy()
         return True
 
     def _store(self, connection: Connection, events: Sequence[dict[str, Any]]) -> None:
         run, said = self._run, None
+        if any(event["event"] == "saved" for event in events):
+            self._supersede(connection)
         steps = [
             Step(e["step"], e["epoch"], e["loss"], e["unsmoothed"], e["lr"], e["grad_norm"])
             for e in events
@@ -131,11 +141,7 @@ class Relay:
                 case "epoch":
                     training.add_epoch(connection, run.id, Epoch(**_without_name(event)))
                 case "saved":
-                    saved = Checkpoint(
-                        event["step"], Path(event["path"]), bytes.fromhex(event["sha256"]), event["is_best"]
-                    )
-                    training.add_checkpoint(connection, run, saved)
-                    self._needed = training.tidy(connection, run, run.plan.get("keep", Plan.keep))
+                    self._store_checkpoint(connection, event)
                 case "evaluation":
                     self._store_evaluation(connection, event)
                 case "note":
@@ -146,6 +152,28 @@ class Relay:
                     self._store_end(connection, event)
         if events and self._outcome is None:
             training.note(connection, run.id, said)
+
+    def _supersede(self, connection: Connection) -> None:
+        """Before our first checkpoint is listed: those after the step that we went on from count no more."""
+        if self._start is None:
+            return
+        for old in training.supersede(connection, self._run, self._start):
+            if old.run_folder != self._run.folder:
+                where = f"on host {old.host}" if old.host else "perhaps on another host"
+                message = f"the checkpoint of step {old.step:,} counts no more and lies {where}: {old.path}"
+                training.add_remark(connection, self._run.id, "left behind", None, message)
+
+    def _store_checkpoint(self, connection: Connection, event: dict[str, Any]) -> None:
+        run = self._run
+        saved = Checkpoint(
+            step=event["step"],
+            path=Path(event["path"]),
+            sha256=bytes.fromhex(event["sha256"]),
+            is_best=event["is_best"],
+            host=socket.gethostname(),
+        )
+        training.add_checkpoint(connection, run, saved, event["best_step"])
+        self._needed = training.tidy(connection, run, run.plan.get("keep", Plan.keep))
 
     def _store_evaluation(self, connection: Connection, event: dict[str, Any]) -> None:
         run = self._run
@@ -178,7 +206,8 @@ class Relay:
     def _tidy(self) -> None:
         """Delete the checkpoints that the ledger no longer lists, but not those of which we have not heard yet."""
         prefix, newest = f"f{self._lease.fence}-", self._needed[0]
-        for path in newest.parent.glob("f*-????????"):
+        assert self._run.folder is not None
+        for path in self._run.folder.glob("f*-????????"):
             if path not in self._needed and not (path.name.startswith(prefix) and path.name > newest.name):
                 shutil.rmtree(path, ignore_errors=True)
 

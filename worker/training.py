@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import socket
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from blipq.models import attempts, control, lease, training
+from blipq.models import attempts, control, lease, run_folder, stranded, training
 from blipq.models.control import NoSuchJob
 from blipq.models.database import LedgerError
 from blipq.models.lease import MOST_LAPSES, DueJob, Lease
 from blipq.models.schema import unit
 from blipq.models.training import Checkpoint, Run, RunError
-from blipq.models.weights import HubUnreachable, UnknownModel, Weights
+from blipq.models.weights import Elsewhere, HubUnreachable, UnknownModel, Weights
 from blipq.settings import Settings
-from blipq.worker import plans
+from blipq.worker import plans, reach
 from blipq.worker.child import Child
+from blipq.worker.reach import Reach
 from blipq.worker.reasons import reason
-from blipq.worker.relay import Outcome, Relay, fail
+from blipq.worker.relay import Lost, Outcome, Relay, fail
 from blipq.worker.standing import Standing
 from blipq.worker.weights import folder_of
 
 CRASHES = 3  # without a new checkpoint between them, after which a run is given up
 HUB_AGAIN_SECONDS = 30.0
 SHARE_AGAIN_SECONDS = 5.0
-WEIGHTS, STATE = "model.safetensors", "training.safetensors"
+LOOK_AGAIN_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -38,55 +41,95 @@ class Training:
         self._standing = standing
         self._ledger = standing.ledger
         self._settings = settings
+        self._host = socket.gethostname()
+        self._seen: tuple[Sequence[Checkpoint], float, Reach] | None = None
 
     def drain(self) -> None:
-        """Train all that is due. Returns when nothing is, when the queue is paused, or when the worker stops."""
+        """Train all that is due here. Returns when nothing is, when the queue is paused, or when the worker stops."""
         while not self._standing.stopping.is_set():
             with self._ledger.read() as connection:
                 due = [] if control.is_paused(connection, "train") else lease.due(connection, "train")
-            if not due:
+            if not any(self._serve(one) for one in due):
                 return
-            self._standing.show(state="running", model=due[0].model)
-            try:
-                self._serve(due[0])
-            finally:
-                self._standing.show(state="idle", model=None, rate=None, note=None)
 
     def close(self) -> None:
         """Nothing is left: a run's process ends before `drain` does."""
 
-    def _serve(self, due: DueJob) -> None:
-        """Do a due job, or let its row say why not."""
+    def _serve(self, due: DueJob) -> bool:
+        """Do a due job, or let its row say why not; False where it is left to another host."""
         with self._ledger.read() as connection:
             run = training.read(connection, job_id=due.job_id)
+            saved = training.checkpoints(connection, run.id)
+        newest = reach.hidden(saved)
+        if newest is not None and self._waits(run, newest.host):
+            return False
+        self._standing.show(state="running", model=due.model)
+        try:
+            return self._prepare(run, saved)
+        finally:
+            self._standing.show(state="idle", model=None, rate=None, note=None)
+
+    def _prepare(self, run: Run, saved: Sequence[Checkpoint]) -> bool:
+        """Find the base and where to go on, and train; False where the run is left to another host."""
         if self._yields():
             self._postpone(run, SHARE_AGAIN_SECONDS, "waits until the captions are done (BLIPQ_SHARE_DEVICE=false)")
-            return
-        base = self._base(run)
+            return True
+        seen = self._look(run, saved)
+        if seen.absent and self._waits(run, seen.absent[0].host):
+            return False
+        try:
+            base = self._base(run)
+        except Elsewhere:
+            return False
         if base is None:
-            return
+            return True
         found, base_folder = base
         held = self._claim(run)
         if held is None:
-            return
-        if due.attempts:
-            with self._ledger.write() as connection:
-                attempts.proven(connection, run.job_id)
+            return True
+        with self._ledger.write() as connection:
+            attempts.proven(connection, run.job_id)
         self._standing.hold([held])
         try:
-            folder = self._folder(run)
             with self._ledger.write() as connection:
-                training.settle(connection, run.id, base=found.pinned, weights=found.id, folder=folder)
-                run = training.read(connection, run_id=run.id)
-            outcome = self._train_or_crash(run, held, base_folder)
+                if training.checkpoints(connection, run.id) != saved:  # somebody trained on before our claim
+                    lease.hand_back(connection, [held])
+                    return True
+            outcome = self._train_or_crash(run, held, found, base_folder, seen, begins=not saved)
             if outcome.kind == "crashed":
                 self._count_crash(run, outcome.reason)
             _log.info("run %d: %s %s", run.id, outcome.kind, outcome.reason)
         finally:
             self._standing.let_go([held.unit_id])
+        return True
+
+    def _look(self, run: Run, saved: Sequence[Checkpoint]) -> Reach:
+        """What a run can go on from here. It is hashed, so it is not looked at anew every 2 s while a run waits."""
+        if saved and self._seen is not None:
+            before, at, seen = self._seen
+            if before == saved and time.monotonic() - at < LOOK_AGAIN_SECONDS:
+                return seen
+        seen = reach.look(run, saved, self._host)
+        self._seen = (saved, time.monotonic(), seen)
+        return seen
+
+    def _waits(self, run: Run, host: str | None) -> bool:
+        """Whether a run is left to the host that has its files, for as long as its row then says."""
+        if self._ledger.sqlite_path is not None:  # all of its workers are on one host: nobody else could have them
+            return False
+        with self._ledger.read() as connection:
+            told = stranded.wait(connection, run, host, self._host)
+        if told.is_new and not told.over:
+            _log.info("run %d %s", run.id, told.note)
+            with self._ledger.write() as connection:
+                stranded.strand(connection, run, told)
+        return not told.over
 
     def _base(self, run: Run) -> tuple[Weights, Path] | None:
-        """The base that a run begins from and where it lies; None where the run waits for it or failed."""
+        """The base that a run begins from and where it lies; None where the run waits for it or failed.
+
+        Raises Elsewhere where the run is left to the host that has it.
+        """
         try:
             return self._fetch(run)
         except (LedgerError, SQLAlchemyError):
@@ -95,6 +138,8 @@ class Training:
             again = f"tried again every {HUB_AGAIN_SECONDS:.0f} s"
             self._postpone(run, HUB_AGAIN_SECONDS, f"{error}; {again}")
         except UnknownModel as error:
+            if isinstance(error, Elsewhere) and self._waits(run, error.host):
+                raise
             with self._ledger.write() as connection:
                 lease.fail_job(connection, run.job_id, str(error))
                 training.end(connection, run.id, str(error))
@@ -117,10 +162,12 @@ class Training:
             with self._ledger.write() as connection:
                 attempts.loaded(connection, self._standing.worker_id)
 
-    def _train_or_crash(self, run: Run, held: Lease, base: Path) -> Outcome:
+    def _train_or_crash(
+        self, run: Run, held: Lease, found: Weights, base: Path, seen: Reach, *, begins: bool
+    ) -> Outcome:
         """As `_train`; whatever else it raises is a crash with a reason, and not the end of this worker."""
         try:
-            return self._train(run, held, base)
+            return self._train(run, held, found, base, seen, begins=begins)
         except (LedgerError, SQLAlchemyError):
             raise
         except Exception as error:
@@ -139,47 +186,61 @@ class Training:
                 return None
         return held[0] if held else None
 
-    def _train(self, run: Run, held: Lease, base: Path) -> Outcome:
-        """Start or go on with a run whose lease is held, and follow it to its end."""
-        assert run.folder is not None
+    def _train(self, run: Run, held: Lease, found: Weights, base: Path, seen: Reach, *, begins: bool) -> Outcome:
+        """Start or go on with a run whose lease is held, and follow it to its end.
+
+        Nothing of the run is changed before it is certain what it goes on from, and that its data is there.
+        """
         try:
-            run.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            newest = self._newest(run)
-            data = plans.open_corrections(self._ledger, run.data, run.folder)
+            run = self._settle(run, held, found, seen, begins=begins)
+            assert run.folder is not None
+            if seen.start is not None:
+                plans.carry(seen.start.run_folder, run.folder)
+            data = plans.open_corrections(self._ledger, run.data, run.folder, resumes=seen.start is not None)
         except (RunError, NoSuchJob, OSError) as error:
             with self._ledger.write() as connection:
                 if lease.renew(connection, [held], self._settings.lease):
                     fail(connection, run, held, str(error))
             return Outcome("failed", str(error))
+        except Lost:
+            return Outcome("lost")
+        step = seen.start.step if seen.start else 0
         with self._ledger.write() as connection:
             if not lease.renew(connection, [held], self._settings.lease):
                 return Outcome("lost")
-            training.rewind(connection, run.id, newest.step if newest else 0)
+            training.rewind(connection, run.id, step)
             training.note(connection, run.id, "the training process starts")
+        prefix = f"f{held.fence}-"
         plan = plans.engine_plan(
-            self._settings, run.plan, base=base, data=data, out=run.folder, prefix=f"f{held.fence}-"
+            self._settings, run.plan, base=base, data=data, out=run.folder, best=seen.best, prefix=prefix
         )
-        _log.info("run %d %s", run.id, f"goes on from step {newest.step}" if newest else "begins")
-        child = Child(plan, newest.path if newest else None)
-        return Relay(self._standing, run, held, child, self._stopping).run()
+        _log.info("run %d %s", run.id, f"goes on from step {step} ({seen.start.path})" if seen.start else "begins")
+        child = Child(plan, seen.start.path if seen.start else None)
+        return Relay(self._standing, run, held, child, self._stopping, step).run()
 
-    def _newest(self, run: Run) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None where the run has made none.
+    def _settle(self, run: Run, held: Lease, found: Weights, seen: Reach, *, begins: bool) -> Run:
+        """The run with a folder that is its own, which is made where there is none.
 
-        Raises RunError where there should be one: its losses must not be lost for a folder that is not mounted.
+        Raises RunError: there is no checkpoint to go on from; Lost, OSError.
         """
-        with self._ledger.read() as connection:
-            saved = training.checkpoints(connection, run.id)
-        for one in saved:
-            if (one.path / STATE).is_file() and _sha256(one.path / WEIGHTS) == one.sha256:
-                return one
-            _log.warning("run %d: the checkpoint of step %d is not whole: %s", run.id, one.step, one.path)
-        if saved:
-            raise RunError(
-                f"none of the checkpoints of run {run.id} is whole or there ({run.folder}): "
-                "bring the folder back and retry, or start a new run"
-            )
-        return None
+        if seen.start is None and not begins:
+            raise RunError(reach.explain(run, seen, self._host))
+        for one in seen.damaged:
+            _log.warning("run %d: the checkpoint of step %d is damaged: %s", run.id, one.step, one.path)
+        folder, url = run.folder, self._settings.ledger_url
+        if seen.start is not None and seen.start.run_folder == folder and not run_folder.is_marked(folder):
+            run_folder.mark(folder, run, url)  # of the release before: a whole checkpoint in it proves whose it is
+        is_new = folder is None or not run_folder.is_own(folder, run)
+        if folder is None or is_new:
+            folder = run_folder.new_name(self._settings.home, run.id)
+        with self._ledger.write() as connection:
+            if not lease.renew(connection, [held], self._settings.lease):
+                raise Lost
+            training.settle(connection, run.id, base=found.pinned, weights=found.id, folder=folder)
+            run = training.read(connection, run_id=run.id)
+        if is_new:
+            run_folder.create(folder, run, url)
+        return run
 
     def _count_crash(self, run: Run, reason: str) -> None:
         """The unit is due again, until it crashed too often."""
@@ -214,14 +275,6 @@ class Training:
         with self._ledger.write() as connection:
             lease.postpone(connection, run.job_id, seconds, reason)
 
-    def _folder(self, run: Run) -> Path:
-        """Where the run's checkpoints lie: in the home of the worker that began it."""
-        if run.folder is not None:
-            with self._ledger.read() as connection:
-                if training.checkpoints(connection, run.id):
-                    return run.folder
-        return self._settings.home / "runs" / str(run.id)
-
 
 def _given_up(run: Run, reason: str) -> str:
     return (
@@ -235,12 +288,3 @@ def _vanished(run: Run, lapses: int) -> str:
         f"{lapses} workers vanished with the run, without a new checkpoint, and nobody saw why: their hosts went "
         f"down, or ran out of memory as a whole; `blipq retry {run.job_id}` goes on from the newest checkpoint"
     )
-
-
-def _sha256(path: Path) -> bytes | None:
-    """Of a file of weights; 1.2 s a GB."""
-    try:
-        with open(path, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").digest()
-    except OSError:
-        return None

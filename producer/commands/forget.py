@@ -21,11 +21,12 @@ LISTED = 20  # folders that are named; the photos of others are counted
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def forget(target: str, dry_run: bool, unseen: bool, yes: bool, as_json: bool) -> None:
-    """Forget a photo, all photos below a folder, or a job. Files on disk stay.
+    """Forget a photo, all photos below a folder, or a job. Photos on disk stay.
 
     Of a photo, captions, edits and failures go. Of a job, the captions go that no other job asked for; what people
-    wrote stays. A photo that is forgotten and enqueued again is new. A folder whose photos are not seen from here (its
-    disk is away, it is another host's, it was deleted) is forgotten with --unseen alone, which asks for their number.
+    wrote stays. Of a training job, its checkpoints go too, from this host's disk. A photo that is forgotten and
+    enqueued again is new. A folder whose photos are not seen from here (its disk is away, it is another host's, it was
+    deleted) is forgotten with --unseen alone, which asks for their number.
 
     \b
     blipq forget ~/photos/private --dry-run
@@ -56,17 +57,21 @@ def forget(target: str, dry_run: bool, unseen: bool, yes: bool, as_json: bool) -
     if away and not dry_run:
         _ask_for_count(away, f"below {path}", yes=yes)
     elif not (dry_run or yes) and sys.stdin.isatty():
-        click.confirm(f"Forget {'job ' + target if job is not None else path} for good?", abort=True, err=True)
-    folders: list[str] = []
+        click.confirm(f"Forget {_named(ledger, job) if job is not None else path} for good?", abort=True, err=True)
+    files: list[Any] = []
     if job is not None:
-        gone, folders = forgetting.forget_job(ledger, job, dry_run=dry_run)
+        gone, files = forgetting.forget_job(ledger, job, dry_run=dry_run)
     else:
         gone = forgetting.forget_path(ledger, asked, path, dry_run=dry_run)
-    _report(gone, {"unseen": away, "dry_run": dry_run}, "would go" if dry_run else "forgotten", as_json=as_json)
+    more = {"unseen": away, "dry_run": dry_run} | _counted(files)
+    _report(gone, more, "would go" if dry_run else "forgotten", as_json=as_json)
     if away and dry_run:
         say(f"{away:,} of these photos are not seen from here: they go with --unseen alone")
-    for folder in folders:
-        say(f"checkpoints stay in {folder}")
+    for one in files:
+        if one.stays is not None:
+            say(f"{one.folder} stays: {one.stays}")
+        elif not as_json:
+            click.echo(f"{one.files:,} files of its run ({one.bytes / 1e6:.1f} MB) in {one.folder}")
     if gone == type(gone)():
         say(f"nothing is known of {target}")
         sys.exit(1)
@@ -130,6 +135,25 @@ def _ask_for_count(count: int, where: str, *, yes: bool) -> None:
         typed = ""
     if typed.strip().replace(",", "") != str(count):
         raise UserError(f"nothing was taken out: that takes the number {count}, or --yes")
+
+
+def _named(ledger: Any, job_id: int) -> str:
+    """A job as a person is asked about it: weights that took hours to train do not go without a word."""
+    from blipq.models import training
+
+    with ledger.read() as connection:
+        return f"job {job_id}{' and all checkpoints of its run' if training.folders(connection, job_id) else ''}"
+
+
+def _counted(files: list[Any]) -> dict[str, Any]:
+    """Files of runs, for JSON; nothing of a job that trained nothing."""
+    if not files:
+        return {}
+    return {
+        "files": sum(one.files for one in files),
+        "bytes": sum(one.bytes for one in files),
+        "folders": [asdict(one) for one in files],
+    }
 
 
 def _report(gone: Any, more: dict[str, Any], verb: str, *, as_json: bool) -> None:

@@ -99,13 +99,14 @@ def test_a_cancelled_run_goes_on_and_its_losses_are_those_of_one_that_nobody_dis
     assert last_step(house, run) == step
     assert house.sql(f"select state from job where id = {run}") == [("cancelled",)]
     # And its folder is away for a while, so that there is nothing to go on from: no row is lost for that
-    folder = house.home / "runs" / str(run)
+    folder = Path(house.sql(f"select folder from run where id = {run}")[0][0])
     folder.rename(f"{folder}-away")
     done = house("retry", run)
     assert done.returncode == 0, done.stderr
     house.until(f"select 1 from job where id = {run} and state = 'failed'")
     ((note,),) = house.sql(f"select note from job where id = {run}")
-    assert note.startswith(f"none of the checkpoints of run {run} is whole or there")
+    assert note.startswith(f"none of the checkpoints of run {run} is whole and to be seen from")
+    assert note.endswith(f"bring it back, then `blipq retry {run}`")
     assert last_step(house, run) == step
     Path(f"{folder}-away").rename(folder)
     # When it goes on to the end of its epoch, and another of as many epochs is left alone

@@ -84,7 +84,7 @@ def test_the_newest_checkpoints_the_best_and_copies_of_promoted_ones_stay_listed
         paths = {number: folder(tmp_path, str(number)) for number in (4, 8, 12, 16, 20)}
         for number, path in paths.items():
             training.add_checkpoint(connection, run, Checkpoint(number, path, bytes(32), is_best=number == 8))
-        copy = training.kept_folder(run, 4)
+        copy = training.kept_folder(paths[4], 4)
         copy.mkdir(parents=True)
         assert training.tidy(connection, run, 2) == [paths[20], paths[16], paths[8]]
         listed = [(one.step, one.path) for one in training.checkpoints(connection, run.id)]

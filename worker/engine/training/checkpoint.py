@@ -23,8 +23,8 @@ STATE = "training.safetensors"
 
 # What may differ between a run and its resume; the rest would break its series of losses.
 MAY_CHANGE = frozenset((
-    "out", "epochs", "patience", "keep", "prune", "checkpoint_every", "checkpoint_prefix", "cache", "devices", "base",
-    "data",
+    "out", "best", "epochs", "patience", "keep", "prune", "checkpoint_every", "checkpoint_prefix", "cache", "devices",
+    "base", "data",
 ))  # fmt: skip
 
 

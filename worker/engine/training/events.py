@@ -77,6 +77,7 @@ class Saved:
     path: str
     sha256: str  # of model.safetensors
     is_best: bool
+    best_step: int  # of the best so far: this one's, or an older one's
 
 
 @dataclass(frozen=True)

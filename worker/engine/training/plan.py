@@ -72,6 +72,7 @@ class Plan:
     keep: int = 2  # newest checkpoints kept, beside the best
     prune: bool = True  # the run deletes the others; False: who lists them does, once newer ones are listed
     checkpoint_every: int | None = None  # steps; None: ten minutes, and each best epoch
+    best: str | None = None  # folder of the best checkpoint that a resume knows of; None: beside the one it starts from
     checkpoint_prefix: str = "step-"  # the worker puts its fence here
     cache: str | None = None  # folder of cached picture features, shared by runs; None: inside `out`
     devices: tuple[str, ...] = ("auto",)  # several: data-parallel, one process each

@@ -93,9 +93,11 @@ class Run:
         self.epochs = material.plan.epochs or 1
         self.stepper = Stepper(material.network, material.plan, material.precision, material.ranks)
         self.standing = Standing()
+        self.best: Path | None = None  # None: no epoch has been judged
         if resume is not None:
             moments, self.standing = checkpoint.read(resume, self.plan)
             self.stepper.restore(moments, self.standing)
+            self._find_best(resume)
         self.newest = resume
         self.saved_step = self.standing.step if resume else -1
         self.saved_at = time.monotonic()
@@ -116,7 +118,7 @@ class Run:
                 yield from self._close_epoch()
             yield from self._save()
             standing, out = self.standing, Path(self.plan.out)
-            best = out / standing.best_name
+            best = self.best or out / standing.best_name
             del self.stepper  # its moments are twice the model: room for the two that are compared
             self.material.ranks.wait()
             yield from self._watched(compare(self.material, best, standing.best_step))
@@ -242,7 +244,7 @@ class Run:
         standing.stale = 0 if better else standing.stale + 1
         if better and judged is not None:
             standing.best, standing.best_loss = judged, loss
-            standing.best_step, standing.best_name = standing.step, checkpoint.name(self.plan, standing.step)
+            self._is_best()
             yield from self._save(again=True)
         elif self._due():
             yield from self._save()
@@ -277,7 +279,7 @@ class Run:
         if self.saved_step == standing.step and not again:
             return
         if not self.material.validation:
-            standing.best_step, standing.best_name = standing.step, checkpoint.name(plan, standing.step)
+            self._is_best()
         self.saved_step, self.saved_at = standing.step, time.monotonic()
         if not self.material.ranks.first:
             return
@@ -285,4 +287,27 @@ class Run:
             checkpoint.prune(Path(plan.out), plan.keep, standing.best_name)
         path, digest = checkpoint.write(plan, self.material.network, self.stepper.state(), self.stepper.note(standing))
         self.newest = path
-        yield Saved(standing.step, str(path), digest, path.name == standing.best_name)
+        yield Saved(standing.step, str(path), digest, path.name == standing.best_name, standing.best_step)
+
+    def _is_best(self) -> None:
+        """What is saved next is the best so far."""
+        standing = self.standing
+        standing.best_step, standing.best_name = standing.step, checkpoint.name(self.plan, standing.step)
+        self.best = Path(self.plan.out) / standing.best_name
+
+    def _find_best(self, resume: Path) -> None:
+        """Where the best checkpoint lies that a resumed run knows of.
+
+        It may be lost, since a better one took its place that is lost too. Then the one gone on from counts as the
+        best, until an epoch is judged.
+        """
+        standing = self.standing
+        if not standing.best_name:
+            return
+        beside = resume.with_name(standing.best_name)
+        self.best = Path(self.plan.best) if self.plan.best else beside
+        if (self.best / checkpoint.WEIGHTS).is_file() and (self.best != resume or beside == resume):
+            return
+        self.best, standing.best_step, standing.best_name = resume, standing.step, resume.name
+        standing.best = standing.best_loss = None
+        standing.stale = 0
