@@ -150,7 +150,7 @@ worker = Table(
     Column("queue", Text, nullable=False),
     Column("device", Text),
     Column("versions", Text, nullable=False),
-    Column("state", Text, nullable=False),  # starting, idle, loading, running, stopping, stopped, halted
+    Column("state", Text, nullable=False),  # starting, idle, loading, running, stopping, stopped, halted, failed
     Column("model", Text),
     Column("rate", Double),  # pictures (or training steps) a second, over the last minute
     Column("note", Text),

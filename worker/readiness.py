@@ -75,6 +75,7 @@ class Readiness:
             self._sizes.measure(order.kind, self._models.get(order.kind))
         except BaseException:
             self._models.unload(order.kind)
+            self._standing.show(model=None)
             raise
         finally:
             with self._ledger.write() as connection:

@@ -141,3 +141,21 @@ def test_a_process_that_dies_again_and_again_fails_the_run_with_the_reason(house
     assert note.startswith("training crashed 3 times without a new checkpoint: it was ended by SIGKILL")
     assert f"blipq retry {run}" in note
     assert "\n" not in note
+
+
+def test_a_base_that_cannot_be_made_ready_ends_its_run_with_the_reason(own_house, tiny_blip, photos, tmp_path):
+    # Given a base that has to be converted, and no place to put it, which nobody foresaw
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_bytes((tiny_blip / "config.json").read_bytes())
+    (base / "pytorch_model.bin").write_bytes(b"weights")
+    own_house.home.mkdir(parents=True, exist_ok=True)
+    (own_house.home / "converted").write_text("a file where a folder has to be")
+    # When it is trained
+    done = own_house("train", photos, "--model", base, "--epochs", 1, "--wait", "-q")
+    # Then the run ends after three attempts with the reason, and its worker lives
+    assert done.returncode == 1, done.stderr
+    assert "the model cannot be used: " in done.stdout
+    assert "(3 attempts)" in done.stdout
+    assert own_house.sql("select job.state, run.ended_at is not null from job, run") == [("failed", 1)]
+    assert own_house.sql("select count(*) from worker where queue = 'train'") == [(1,)]
