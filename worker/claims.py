@@ -51,6 +51,7 @@ class Claims:
                 return None
             with self._ledger.glance() as connection:
                 due = lease.due(connection, "caption")
+                self._keep_orders(due)
                 if not due and control.is_paused(connection, "caption"):
                     return None
             choice = self._choose(due)
@@ -124,6 +125,12 @@ class Claims:
             lease.hand_back(connection, list(held.values()), after)
         self.forget(held)
         return set(held)
+
+    def _keep_orders(self, due: Collection[DueJob]) -> None:
+        """Keep the orders of jobs that are due or on their way, and no others: a worker lives for months."""
+        wanted = {one.job_id for one in due} | {one.job_id for one in self._leases.values()}
+        for job_id in self._orders.keys() - wanted:
+            del self._orders[job_id]
 
     def _choose(self, due: list[DueJob]) -> DueJob | None:
         """The first job by priority and turn; but while its quantum lasts, one of that priority for a loaded model."""

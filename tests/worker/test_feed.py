@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from blipq.models import intake, recipes, weights
+from blipq.models import intake, recipes, results, weights
 from blipq.models.database import Ledger
 from blipq.models.intake import Found
 from blipq.models.migrate import ensure_schema
 from blipq.models.recipes import Recipe
-from blipq.models.results import Failed
+from blipq.models.results import Failed, Origin
 from blipq.settings import Settings
 from blipq.worker.batch_sizes import BatchSizes
 from blipq.worker.claims import Claims
@@ -20,6 +21,7 @@ from blipq.worker.engine.picture import Limits
 from blipq.worker.engine.pool import DecodePool
 from blipq.worker.feed import SETTLED_MOST, Feed
 from blipq.worker.model_cache import ModelCache
+from blipq.worker.orders import Order
 from blipq.worker.standing import Standing
 from blipq.worker.storage import Storage
 
@@ -49,12 +51,11 @@ def feed(settings: Settings, ledger: Ledger) -> Iterator[Feed]:
     models.close()
 
 
-def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
-    # Given more broken pictures than are kept back, all of which one worker may claim at once
-    count = 2 * SETTLED_MOST
+def _enqueue_broken(ledger: Ledger, folder: Path, count: int) -> None:
+    """A job of files that are no pictures."""
     found = []
     for number in range(count):
-        path = tmp_path / f"{number}.jpg"
+        path = folder / f"{number}.jpg"
         path.write_text("no picture at all")
         found.append(Found(str(path), path.stat().st_size, path.stat().st_mtime_ns))
     with ledger.write() as connection:
@@ -66,12 +67,18 @@ def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: 
             source="broken",
             model=model.pinned,
             recipe_id=recipe,
-            parameters={"paths": [str(tmp_path)]},
+            parameters={"paths": [str(folder)]},
             priority=0,
         )
         # Units grow with what came before: this one call stands for the end of a large folder
         intake.take_in(connection, job, recipe, found, again=False, so_far=10_000)
         intake.close_job(connection, job)
+
+
+def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
+    # Given more broken pictures than are kept back, all of which one worker may claim at once
+    count = 2 * SETTLED_MOST
+    _enqueue_broken(ledger, tmp_path, count)
     # When the feed is asked for batches
     sizes = []
     while sum(sizes) < count:
@@ -83,3 +90,21 @@ def test_a_folder_of_broken_pictures_is_stored_as_it_goes(ledger: Ledger, feed: 
     # Then they come in parts
     assert len(sizes) > 1
     assert max(sizes) < 2 * SETTLED_MOST
+
+
+def test_nothing_is_kept_of_jobs_that_are_over(ledger: Ledger, feed: Feed, tmp_path: Path) -> None:
+    """A worker that is never idle takes on job after job for months."""
+    for number in range(5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        _enqueue_broken(ledger, folder, 1)
+        batch = feed.next_batch()
+        assert batch is not None
+        (order, failed) = batch.settled[0]
+        with ledger.write() as connection:
+            results.store(connection, [failed], Origin(order.recipe_id, 1, replace=False), 30)
+        feed.after_store(set(), set())
+        del batch, order, failed
+    assert feed.next_batch() is None
+    gc.collect()
+    assert [one for one in gc.get_objects() if type(one) is Order] == []
