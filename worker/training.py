@@ -42,7 +42,7 @@ class Training:
         self._ledger = standing.ledger
         self._settings = settings
         self._host = socket.gethostname()
-        self._seen: tuple[Sequence[Checkpoint], float, Reach] | None = None
+        self._left: tuple[Sequence[Checkpoint] | None, float, str | None] = (None, 0.0, None)
 
     def drain(self) -> None:
         """Train all that is due here. Returns when nothing is, when the queue is paused, or when the worker stops."""
@@ -75,7 +75,7 @@ class Training:
             self._postpone(run, SHARE_AGAIN_SECONDS, "waits until the captions are done (BLIPQ_SHARE_DEVICE=false)")
             return True
         seen = self._look(run, saved)
-        if seen.absent and self._waits(run, seen.absent[0].host):
+        if seen is None:
             return False
         try:
             base = self._base(run)
@@ -103,14 +103,18 @@ class Training:
             self._standing.let_go([held.unit_id])
         return True
 
-    def _look(self, run: Run, saved: Sequence[Checkpoint]) -> Reach:
-        """What a run can go on from here. It is hashed, so it is not looked at anew every 2 s while a run waits."""
-        if saved and self._seen is not None:
-            before, at, seen = self._seen
-            if before == saved and time.monotonic() - at < LOOK_AGAIN_SECONDS:
-                return seen
+    def _look(self, run: Run, saved: Sequence[Checkpoint]) -> Reach | None:
+        """What a run can go on from here; None where it is left to another host.
+
+        Files are hashed for it, so they are not looked at anew every 2 s while the run waits.
+        """
+        before, at, host = self._left
+        if before == saved and time.monotonic() - at < LOOK_AGAIN_SECONDS and self._waits(run, host):
+            return None
         seen = reach.look(run, saved, self._host)
-        self._seen = (saved, time.monotonic(), seen)
+        if seen.absent and self._waits(run, seen.absent[0].host):
+            self._left = (saved, time.monotonic(), seen.absent[0].host)
+            return None
         return seen
 
     def _waits(self, run: Run, host: str | None) -> bool:

@@ -39,7 +39,7 @@ def test_checkpoints_are_rows_with_their_folders_and_one_is_the_best(house, trai
     assert sum(best for _, _, best in rows) == 1
     for _, path, _ in rows:
         assert (Path(path) / "model.safetensors").is_file()
-        assert Path(path).is_relative_to(house.home / "runs" / "1")
+        assert Path(path).is_relative_to(house.sql("select folder from run where id = 1")[0][0])
 
 
 def test_a_run_ends_with_base_against_tuned(house, trained, tiny_blip):
@@ -92,7 +92,7 @@ def test_a_promoted_run_captions_under_its_name_and_compare_shows_what_changed(h
 def test_a_promoted_checkpoint_survives_what_its_run_tidies_away(house, trained, tiny_blip):
     # Given a name for a checkpoint, when the run's own folder of it goes
     step = house.sql("select step from checkpoint where run_id = 3 and is_best")[0][0]
-    kept = house.home / "runs" / "3" / "kept" / f"{step:08d}"
+    kept = Path(house.sql("select folder from run where id = 3")[0][0]) / "kept" / f"{step:08d}"
     original = Path(house.sql(f"select path from checkpoint where run_id = 3 and step = {step}")[0][0])
     assert (kept / "model.safetensors").stat().st_ino == (original / "model.safetensors").stat().st_ino
     assert not (kept / "training.safetensors").exists()
@@ -141,7 +141,8 @@ def test_captions_that_a_person_corrected_are_data(house, trained, tiny_blip):
     assert done.returncode == 0, done.stderr
     assert "too few to hold some out" in done.stderr
     run = house.sql("select max(id) from run")[0][0]
-    lines = (house.home / "runs" / str(run) / "corrected.jsonl").read_text().splitlines()
+    ((folder,),) = house.sql(f"select folder from run where id = {run}")
+    lines = (Path(folder) / "corrected.jsonl").read_text().splitlines()
     assert {json.loads(line)["text"] for line in lines} == {"a red square left"}
     assert len(lines) == house.sql(f"select pictures from run where id = {run}")[0][0] == 5
     nothing = house("train", "sql:1", "--model", tiny_blip)
