@@ -41,13 +41,16 @@ def retry(job: int, everything: bool, as_json: bool) -> None:
     blipq retry 7 --all
     """
     from blipq import settings
-    from blipq.models import control
+    from blipq.models import control, status
     from blipq.producer.enqueue import call
     from blipq.producer.ledger import open_ready
 
     asked = settings.load()
-    again = open_ready(asked).transact(lambda connection: control.retry(connection, job, everything=everything))
-    if again:
+    ledger = open_ready(asked)
+    again = ledger.transact(lambda connection: control.retry(connection, job, everything=everything))
+    with ledger.read() as connection:
+        left = status.work_left(connection)
+    if left:  # of this job or another: a daemon that ended is started again
         call(asked, [0])
     if as_json:
         emit_json({"job": job, "queued": again})

@@ -68,7 +68,6 @@ def test_failures_end_with_a_worker_that_begins_and_with_a_new_supervisor(connec
 
 def test_a_process_that_has_its_row_fails_in_it_and_is_not_buried_again(connection: Connection) -> None:
     mine = fleet.register(connection, queue="caption", device="auto", versions="t")
-    row = connection.execute(select(worker.c.host, worker.c.pid)).one()
     starts.failed(connection, queue="caption", device="cpu", reason="no torch", worker_id=mine)
-    assert connection.scalars(select(worker.c.state)).all() == ["failed"]
-    assert fleet.of_process(connection, row.host, row.pid) == []
+    fleet.died(connection, mine)
+    assert connection.execute(select(worker.c.state, worker.c.note)).all() == [("failed", "no torch")]

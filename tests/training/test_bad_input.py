@@ -43,7 +43,7 @@ def test_what_is_wrong_at_once_is_said_at_once(own_house, tiny_blip, photos, arg
     ("arguments", "says"),
     [
         (("promote", "demo"), "demo is no run"),
-        (("promote", 9), "run:9 has no checkpoint"),
+        (("promote", 9), "no run 9: `blipq runs` lists them"),
         (("promote", 9, "--as", "a/b"), "takes letters, digits"),
         (("compare", 1, 2), "no job 1"),
         (("plot", 9), "no run 9"),
