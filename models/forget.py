@@ -49,6 +49,7 @@ from blipq.models.schema import (
     upload,
     worker,
 )
+from blipq.models.skipped import asked_for
 
 CHUNK = 2000
 
@@ -184,6 +185,10 @@ def forget_items(connection: Connection, job_id: int) -> Forgotten | None:
     )
     contents = select(file.c.image_id).where(file.c.id.in_(files))
     mine = (caption.c.recipe_id == recipe_id) & caption.c.image_id.in_(contents) & ~asked_elsewhere
+    if recipe_id is not None:
+        images = set(connection.scalars(select(caption.c.image_id).where(mine)))
+        skipped = asked_for(connection, images, recipe_id, besides=job_id)
+        mine &= caption.c.image_id.not_in(skipped)
     # Locked before they are deleted: whoever stores pictures that lead to them just now is waited for, and then seen.
     connection.execute(select(caption.c.id).where(mine).order_by(caption.c.image_id).with_for_update()).all()
     captions = _delete(connection, caption, mine)

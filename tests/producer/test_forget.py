@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from blipq.models import edits
+from blipq.models import edits, schema
 from blipq.models.control import NoSuchJob
 from blipq.models.forget import Forgotten, StillWanted
 from blipq.producer import forget
@@ -119,6 +119,36 @@ def test_a_job_takes_the_captions_along_that_it_alone_asked_for(either_library: 
     assert rows(library) == before | {"caption": 2, "item": 2, "job": 1, "unit": 1}
     with pytest.raises(NoSuchJob):
         forget.forget_job(library.ledger, first, dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "kept"),
+    [
+        ("", "photos", 3),  # the folder of all of them
+        ("sub", "photos/sub", 1),
+        ("sub/c.jpg", "c.jpg", 1),
+        ("sub2", "photos/sub2", 0),
+        (None, "-", 3),  # a list on stdin: nobody knows what was on it
+        ("sub", "photos/sub photos/*.jpg", 3),
+    ],
+)
+def test_captions_that_another_job_found_there_already_stay(
+    either_library: Any, place: str | None, source: str, kept: int
+) -> None:
+    # Given a job's captions, and another of the same recipe that found its photos captioned
+    library = either_library
+    paths = [library.photo(name) for name in ("a.jpg", "b.jpg", "sub/c.jpg")]
+    for path in paths:
+        library.caption(path, "x")
+    first, second = library.job(paths), library.job([])
+    places = [] if place is None else [str(library.folder / place)]
+    values = {"skipped": 3, "source": source, "parameters": json.dumps({"paths": places})}
+    with library.ledger.write() as connection:
+        connection.execute(schema.job.update().where(schema.job.c.id == second).values(values))
+    # When the first is forgotten, what the second counts on stays
+    gone, _ = forget.forget_job(library.ledger, first, dry_run=False)
+    assert gone == Forgotten(captions=3 - kept, jobs=1)
+    assert rows(library)["caption"] == kept
 
 
 def test_garbage_is_what_nothing_leads_to(either_library: Any) -> None:
