@@ -1,7 +1,8 @@
 """Attempts at a job that came to nothing: its model could not be made ready, or its worker's process died over it.
 
-A job that nobody can do must end and say why, or it keeps its workers from everything behind it. `job.attempts` counts
-in a row: the first picture that comes of the job (`proven`) takes it back to 0, and so does the job's end, for a retry.
+A job that nobody can do must end and say why, or it keeps its workers from everything behind it. Both count in a row:
+`job.attempts` until its model is made ready by anybody, `job.deaths` until the first picture comes of the job. Its end
+takes both back to 0, for a retry.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from sqlalchemy import Connection, exists, func, select, update
 from blipq.models.lease import NOT_OVER, expire, fail_job, postpone, release
 from blipq.models.schema import db_now, job, run, unit, worker
 
-LOADS = 3  # attempts, of which the last was one to make the model ready, after which a job fails
-DEATHS = 16  # attempts, of which the last was a process that died over its pictures: cornering one of 64 takes 8
+LOADS = 3  # attempts to make the model ready, after which a job fails
+DEATHS = 16  # of processes over its pictures: cornering one of 64 takes 8
 AGAIN_SECONDS = (1.0, 3.0)  # after the first and the second: others' jobs go first, and whoever waits hears it soon
 
 
@@ -24,9 +25,16 @@ def loads(connection: Connection, worker_id: int, job_id: int, model: str) -> No
     connection.execute(update(worker).where(worker.c.id == worker_id).values(**values))
 
 
-def loaded(connection: Connection, worker_id: int) -> None:
-    """It ended, well or not."""
+def loaded(connection: Connection, worker_id: int, model: str | None = None) -> None:
+    """It ended: with the model ready, which takes back what failed before at any job of it; or (None) not."""
     connection.execute(update(worker).where(worker.c.id == worker_id).values(loading_job=None))
+    if model is not None:
+        doubted = (job.c.model == model, job.c.attempts > 0, job.c.state.in_(NOT_OVER))
+        connection.execute(
+            update(job)
+            .where(job.c.id.in_(select(job.c.id).where(*doubted).order_by(job.c.id).with_for_update(key_share=True)))
+            .values(attempts=0)
+        )
 
 
 def failed_to_load(connection: Connection, job_id: int, reason: str) -> bool:
@@ -62,14 +70,15 @@ def bury(connection: Connection, worker_id: int, how: str | None, on_model: Coll
 
 def proven(connection: Connection, job_id: int) -> None:
     """Something came of a job: what failed before counts no more."""
-    connection.execute(update(job).where(job.c.id == job_id).values(attempts=0))
+    connection.execute(update(job).where(job.c.id == job_id).values(attempts=0, deaths=0))
 
 
 def _count(connection: Connection, job_id: int, reason: str, most: int, waits: tuple[float, ...]) -> bool:
     """Count an attempt; with `waits` as the reason for which the job waits."""
     # Units are locked before their job, and the job like this, by everybody: see lease.settle.
+    counter = job.c.attempts if waits else job.c.deaths
     locked = select(
-        job.c.kind, job.c.priority, job.c.state, job.c.attempts, (job.c.run_after > db_now()).label("waits")
+        job.c.kind, job.c.priority, job.c.state, counter.label("before"), (job.c.run_after > db_now()).label("waits")
     )
     row = connection.execute(locked.where(job.c.id == job_id).with_for_update(key_share=True)).first()
     if row is None or row.state not in NOT_OVER or (waits and row.waits):
@@ -78,15 +87,15 @@ def _count(connection: Connection, job_id: int, reason: str, most: int, waits: t
         return False  # the crashes of a run's unit count, from its newest checkpoint on
     if connection.scalar(select(exists().where(unit.c.job_id == job_id, unit.c.state == "running"))):
         return False
-    attempts = row.attempts + 1
+    attempts = row.before + 1
     if attempts < most:
-        connection.execute(update(job).where(job.c.id == job_id).values(attempts=attempts))
+        connection.execute(update(job).where(job.c.id == job_id).values({counter: attempts}))
         if waits:
             _go_last(connection, job_id, row.kind, row.priority)
             postpone(connection, job_id, waits[min(attempts, len(waits)) - 1], f"{reason}; tried again")
         return True
     note = f"{reason} ({attempts} attempts): mend it, then `blipq retry {job_id}`, or use another model"
-    connection.execute(update(job).where(job.c.id == job_id).values(attempts=0))
+    proven(connection, job_id)
     fail_job(connection, job_id, note)
     connection.execute(update(run).where(run.c.job_id == job_id).values(note=note, ended_at=db_now()))
     return True

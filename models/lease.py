@@ -47,7 +47,7 @@ UNIT_ITEMS = 64  # pictures a unit at the most: what a lease, a fence and a prog
 
 # Asked 20 times a second: to build them anew took 1 ms each.
 _DUE = (
-    select(job.c.id, job.c.priority, job.c.model, job.c.recipe_id, job.c.attempts)
+    select(job.c.id, job.c.priority, job.c.model, job.c.recipe_id, (job.c.attempts + job.c.deaths).label("doubts"))
     .where(
         job.c.kind == bindparam("queue"),
         job.c.state.in_(NOT_OVER),
@@ -89,7 +89,7 @@ class DueJob:
     priority: int
     model: str
     recipe_id: int | None
-    attempts: int = 0  # at it that came to nothing
+    doubts: int = 0  # attempts at it that came to nothing
 
 
 def new_fence() -> int:

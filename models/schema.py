@@ -227,6 +227,7 @@ job = Table(
     Column("skipped", Integer, nullable=False, default=0),  # of these, captioned before
     Column("note", Text),  # why it waits or failed
     _count("attempts"),  # to make its model ready, that failed since one succeeded
+    _count("deaths"),  # of a process over its pictures, since something came of it
     _created(),
     Column("started_at", Double),
     Column("ended_at", Double),

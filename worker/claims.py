@@ -59,7 +59,7 @@ class Claims:
             choice = self._choose(self._readiness.able(due))
             if choice is None or self._suspect:
                 break
-            if choice.attempts:
+            if choice.doubts:
                 self.doubted.add(choice.job_id)
                 if self._leases and choice.job_id not in self._orders:
                     break  # what is in hand first: its model may kill this process

@@ -71,15 +71,17 @@ class Readiness:
         worker_id = self._standing.worker_id
         with self._ledger.write() as connection:
             attempts.loads(connection, worker_id, order.job_id, order.kind.model)
+        ready = None
         try:
             self._sizes.measure(order.kind, self._models.get(order.kind))
+            ready = order.kind.model
         except BaseException:
             self._models.unload(order.kind)
             self._standing.show(model=None)
             raise
         finally:
             with self._ledger.write() as connection:
-                attempts.loaded(connection, worker_id)
+                attempts.loaded(connection, worker_id, ready)
             self._standing.show(state="running")
 
     def _not_ready(self, due: DueJob, error: BaseException) -> None:

@@ -43,7 +43,7 @@ def _columns(table: str) -> list[sa.Column[Any]]:
         case "unit":
             return [_count("lapses"), _count("preemptions")]
         case "job":
-            return [_count("attempts")]
+            return [_count("attempts"), _count("deaths")]
         case "worker":
             return [sa.Column("loading_job", sa.BigInteger().with_variant(sa.Integer(), "sqlite"))]
         case "run":

@@ -41,6 +41,10 @@ def _row(connection: Connection, job_id: int) -> tuple[str, int, str | None]:
     return found.state, found.attempts, found.note
 
 
+def _deaths(connection: Connection, job_id: int) -> int:
+    return int(connection.execute(select(job.c.deaths).where(job.c.id == job_id)).scalar_one())
+
+
 def _wait_over(connection: Connection) -> None:
     connection.execute(update(job).values(run_after=0))
 
@@ -127,7 +131,7 @@ def test_a_job_over_every_batch_of_which_the_process_dies_ends(
         assert attempts.bury(connection, unlucky, "was ended by SIGSEGV", [one.unit_id for one in held])
         if died == 3:  # something came of it
             attempts.proven(connection, job_id)
-    assert _row(connection, job_id)[:2] == ("running", attempts.DEATHS - 3)
+    assert _deaths(connection, job_id) == attempts.DEATHS - 3
     for _ in range(3):
         unlucky = _worker(connection)
         held = lease.claim(connection, unlucky, job_id, 30, 4, alone=True)
@@ -149,3 +153,31 @@ def test_what_a_dead_worker_held_is_due_again_whatever_it_was_about(
     assert {due.job_id for due in lease.due(connection, "caption")} == {held}
     assert connection.scalar(select(func.sum(unit.c.crashes))) == 0
     assert (_row(connection, held)[1], _row(connection, loading)[1]) == (0, 1)
+
+
+def test_a_model_that_anybody_made_ready_can_be_made_ready(connection: Connection, queued: Callable[..., int]) -> None:
+    # Given a job at which two attempts failed, and another worker that makes the same model ready, for another job
+    unlucky, other = queued(), queued()
+    for _ in range(2):
+        assert attempts.failed_to_load(connection, unlucky, "KeyError: 'x'")
+        _wait_over(connection)
+    able = _worker(connection)
+    attempts.loads(connection, able, other, "m")
+    attempts.loaded(connection, able, "m")
+    # Then it takes three more to give the first one up
+    for tried in (1, 2):
+        assert attempts.failed_to_load(connection, unlucky, "KeyError: 'x'")
+        assert _row(connection, unlucky)[:2] == ("queued", tried)
+        _wait_over(connection)
+
+
+def test_deaths_over_pictures_are_no_attempts_to_load(connection: Connection, queued: Callable[..., int]) -> None:
+    job_id = queued(units=8)
+    for _ in range(3):
+        unlucky = _worker(connection)
+        held = lease.claim(connection, unlucky, job_id, 30, 1, alone=True)
+        attempts.bury(connection, unlucky, "was ended by SIGKILL", [one.unit_id for one in held])
+    assert _deaths(connection, job_id) == 3
+    assert attempts.failed_to_load(connection, job_id, "KeyError: 'x'")
+    assert _row(connection, job_id)[1] == 1
+    assert _row(connection, job_id)[0] != "failed"
