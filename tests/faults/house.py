@@ -239,6 +239,12 @@ class House:
         """Pictures that nobody has ended."""
         return int(self.sql("SELECT count(*) FROM item WHERE state = 'queued'")[0][0])
 
+    def due(self) -> int:
+        """Of these, those of jobs that are not over: of a cancelled one nobody takes them up."""
+        over = "('done', 'failed', 'cancelled')"
+        query = f"FROM item JOIN job ON job.id = item.job_id WHERE item.state = 'queued' AND job.state NOT IN {over}"
+        return int(self.sql(f"SELECT count(*) {query}")[0][0])
+
     def captioned(self) -> int:
         return int(self.sql("SELECT count(*) FROM caption")[0][0])
 

@@ -142,7 +142,7 @@ class Storm:
         dice = random.Random(self.seed + 1)
         try:
             while not self._over.is_set():
-                if self.house.left() < 40 * BATCH:
+                if self.house.due() < 40 * BATCH:
                     new = range(self._number, self._number + dice.randint(20, 120))
                     # Captioned already: two workers that meet the same new content at once both run it.
                     texts = [row.text for row in self.house.sql("SELECT text FROM caption")]

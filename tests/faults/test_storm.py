@@ -44,6 +44,8 @@ def _weather(storm: Storm, capsys: pytest.CaptureFixture[str], what: str) -> Non
     lasted = storm.run(_enough, (0.2, 1.2))
     calm = storm.house.wait_done(180)
     # Then every picture that nobody forgot has its one caption, and no more was done again than the faults explain
+    given_up = storm.house.sql("SELECT id, note FROM job WHERE state = 'failed'")
+    assert not given_up, f"jobs that failed: {given_up}"
     outcome = check(storm.house, repeats_allowed=storm.repeats_allowed, forgotten=storm.people.forgotten_folders)
     assert not storm.people.wrong, f"another picture's caption was answered: {storm.people.wrong[:5]}"
     assert not (left := leftovers(storm.house, storm.people.forgotten)), f"forgotten, and still there: {left[:5]}"
