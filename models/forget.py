@@ -104,15 +104,14 @@ def forget_files(connection: Connection, file_ids: Collection[int], *, keep_edit
     edited it. Raises StillWanted where an open job has them to do.
     """
     mine = item.c.file_id.in_(file_ids)
-    lock_jobs(
-        connection,
-        job.c.id.in_(select(item.c.job_id).where(mine)),
-        unit.c.id.in_(select(item.c.unit_id).where(mine, item.c.state == "queued")),
-    )
-    _refuse_open(connection, mine)
+    waiting = unit.c.id.in_(select(item.c.unit_id).where(mine, item.c.state == "queued"))
     held = select(file.c.image_id).where(file.c.id.in_(file_ids), file.c.image_id.is_not(None))
+    # Who fills a job, or stores, has files in hand before the job: so have we (see `models.locks`).
+    _lock(connection, unit, waiting)
     _lock(connection, image, image.c.id.in_(held))
     _lock(connection, file, file.c.id.in_(file_ids))
+    lock_jobs(connection, job.c.id.in_(select(item.c.job_id).where(mine)), waiting)
+    _refuse_open(connection, mine)
     images = set(connection.scalars(held))
     failures = _delete(connection, failure, failure.c.file_id.in_(file_ids))
     _take_out_items(connection, file_ids)
