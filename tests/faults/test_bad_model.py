@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,7 @@ def test_a_model_that_fails_on_every_picture_fails_its_job_early(build: Callable
     assert house.runs().total() < 60
 
 
+@pytest.mark.skipif(os.environ.get("BLIPQ_TEST_LONG") != "1", reason="a part of `make faults`")
 def test_a_model_that_kills_its_process_over_every_batch_ends_its_job(build: Callable[..., House]) -> None:
     house = build(settings={"BLIPQ_BATCH_SIZE": "64"})
     bad = house.enqueue(house.paint(range(64), "bad"), "--model", str(house.make_model("bomb", always="segfault")))

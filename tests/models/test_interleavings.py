@@ -268,5 +268,5 @@ def test_every_count_is_what_its_rows_are(ledger: Ledger, seed: int, forgetting:
     house.finish()
     house.look(random.Random())
     assert house.acts > 20  # in 4 s; a few hundred on an idle machine
-    # Where nobody forgets files there is one order of locks, and no circle; beside `forget` one is rare.
-    assert house.ended <= (house.acts // 20 if forgetting else 0)
+    # Each is made again by whoever asked for it (`Ledger.transact`); what must not be is that little else comes of it.
+    assert house.ended <= max(5, house.acts // 5)
