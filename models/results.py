@@ -180,7 +180,7 @@ def store(
 def _without_caption(connection: Connection, captioned: Sequence[Captioned], recipe_id: int) -> list[Captioned]:
     """Pictures that have no caption after all: what they were to share has been forgotten. They are not called done.
 
-    Captions that are there stay until the transaction ends. 2 µs a picture.
+    Captions that are there stay until the transaction ends.
     """
     found = (
         select(image.c.id, image.c.sha256)
